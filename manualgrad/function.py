@@ -1,0 +1,123 @@
+"""From a hand-written derivative into autograd.
+
+A layer's tensors take one way: ``nn.LayerNorm.forward`` -> ``functional.layer_norm`` ->
+``apply(LayerNormFunction, ...)`` -> autograd -> ``LayerNormFunction.backward``. This page is the third step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "FLOAT32",
+    "FLOAT32_ON_ACCELERATOR",
+    "FLOAT32_ON_CPU",
+    "LOW",
+    "UNCHANGED",
+    "WIDEST_ON_ACCELERATOR",
+    "Autocast",
+    "Function",
+    "apply",
+    "transforming",
+    "wide",
+]
+
+
+class Function(torch.autograd.Function):
+    """Base class of every hand-written derivative.
+
+    A subclass states ``forward``, ``setup_context`` and ``backward`` as pure functions of tensors, so that vmap,
+    torch.func, torch.compile and double backward work without a further line:
+
+    - ``forward`` computes; what is worth keeping beyond the result is returned as a further output.
+    - ``setup_context`` marks such outputs non-differentiable and saves what the gradient needs, and only that:
+      ``ctx.needs_input_grad`` is known here. Tensors go through ``ctx.save_for_backward``, never onto ``ctx``.
+    - ``backward`` returns one gradient per argument of ``forward``, in its order, None where there is none. Where
+      it uses a saved further output, it recomputes it from the inputs if ``torch.is_grad_enabled()``: then
+      backward itself is being differentiated, and the saved value is a constant to autograd.
+    """
+
+    generate_vmap_rule = True
+
+
+class Autocast(NamedTuple):
+    """What ``torch.autocast`` does to the inputs of a layer, by kind of device, as torch does it.
+
+    ``"low"`` casts them to the autocast dtype, ``"float32"`` casts them up, ``"widest"`` to the widest dtype among
+    them; None takes them as they are. It is an argument of :func:`apply` and not an attribute of the Function,
+    because torch.compile cannot read those.
+    """
+
+    cpu: str | None
+    accelerator: str | None
+
+
+UNCHANGED = Autocast(None, None)
+LOW = Autocast("low", "low")
+FLOAT32 = Autocast("float32", "float32")
+FLOAT32_ON_CPU = Autocast("float32", None)
+FLOAT32_ON_ACCELERATOR = Autocast(None, "float32")
+WIDEST_ON_ACCELERATOR = Autocast(None, "widest")
+
+
+def apply(function: type[Function], *args, autocast: Autocast = UNCHANGED) -> Any:
+    """Run ``function`` on ``args``: autocast first, then the shortest way into autograd.
+
+    ``args`` are all arguments of ``function.forward``, in order, the first of them a tensor.
+
+    Raises:
+        TypeError: if the first argument is no tensor, or a complex one.
+    """
+    first = args[0]
+    if not isinstance(first, Tensor):
+        raise TypeError(f"{_layer(function)}: expected a Tensor, but got {type(first).__name__}")
+    if first.is_complex():
+        raise TypeError(
+            f"{_layer(function)}: complex tensors have no hand-written derivative here (got {first.dtype}); "
+            "use torch.nn for this layer, or give it real tensors"
+        )
+    device = first.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return _enter(function, args)
+    policy = autocast.cpu if device == "cpu" else autocast.accelerator
+    if policy is not None:
+        args = _cast(args, policy, torch.get_autocast_dtype(device))
+    with torch.autocast(device, enabled=False):
+        return _enter(function, args)
+
+
+def transforming() -> bool:
+    """Whether torch.compile traces or a torch.func transform runs: values of tensors cannot be looked at then."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def wide(x: Tensor) -> Tensor:
+    """``x`` in the precision that sums are taken in: float32 for the half types, else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _enter(function: type[Function], args: tuple) -> Any:
+    # Function.apply spends 10 µs in inspect.signature to bind default arguments. All of them are always given
+    # here, so outside transforms and tracing the C++ entry point underneath is called. A kernel, the faster twin
+    # of a formula, is to be chosen here too: below this line the inputs are plain and their dtype is final.
+    if transforming():
+        return function.apply(*args)
+    return super(torch.autograd.Function, function).apply(*args)
+
+
+def _cast(args: tuple, policy: str, low: torch.dtype) -> tuple:
+    # Autocast never touches float64, nor integers.
+    eligible = [isinstance(a, Tensor) and a.is_floating_point() and a.dtype != torch.float64 for a in args]
+    if policy == "widest":
+        dtypes = [a.dtype for a, cast in zip(args, eligible) if cast]
+        dtype = torch.float32 if torch.float32 in dtypes else low
+    else:
+        dtype = torch.float32 if policy == "float32" else low
+    return tuple(a.to(dtype) if cast else a for a, cast in zip(args, eligible))
+
+
+def _layer(function: type[Function]) -> str:
+    return function.__name__.removesuffix("Function")

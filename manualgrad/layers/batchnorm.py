@@ -1,0 +1,212 @@
+"""Batch normalization: statistics over the samples of a batch, so that every sample's output depends on all of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..function import Function, apply, wide
+from .normalization import check_per_channel, per_channel
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "BatchNormEvalFunction",
+    "BatchNormFunction",
+    "batch_norm",
+]
+
+
+def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean μ and (biased) variance σ² of each channel, over samples and positions: two tensors of shape (C)."""
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    mean = wide(x).mean(axes)
+    var = (x - per_channel(mean, x.dim())).square().mean(axes)
+    return mean, var
+
+
+class BatchNormFunction(Function):
+    """Standardize each channel with the statistics of the batch, then scale and shift it.
+
+    Forward    μ = mean(x),  σ² = mean((x − μ)²)  over the N samples and positions of a channel
+               x̂ = (x − μ) r   with  r = (σ² + ε)^(−1/2),   y = x̂ w + b
+    Backward   g = ∂L/∂y,  ĝ = g w = ∂L/∂x̂.  x_j reaches x̂_i directly, through μ and through r (see LayerNorm):
+               ∂x̂_i/∂x_j = r (δ_ij − 1/N − x̂_i x̂_j / N)
+               ∂L/∂w = Σ g x̂,   ∂L/∂b = Σ g
+               ∂L/∂x = r w (g − Σg / N − x̂ Σ(g x̂) / N),  where both sums are the gradients of b and w
+    Shapes     x, y: (B, C, *);   w, b: (C) or None;   μ, σ²: (C);   N = elements of x / C
+    Saves      x, w, μ, σ²
+    Source     Ioffe, Szegedy 2015, arXiv:1502.03167
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float):
+        mean, var = batch_statistics(x)
+        rstd = torch.rsqrt(var + eps)
+        scale = rstd if weight is None else rstd * weight
+        y = (x - per_channel(mean, x.dim())) * per_channel(scale, x.dim())
+        y = y if bias is None else y + per_channel(bias, x.dim())
+        return y.to(x.dtype), mean, var
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, bias, ctx.eps = inputs
+        _, mean, var = output
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.mark_non_differentiable(mean, var)
+        ctx.save_for_backward(x, weight, mean, var)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor, _mean, _var):
+        x, weight, mean, var = ctx.saved_tensors
+        if torch.is_grad_enabled():  # differentiated again: μ and σ² are functions of x, not constants
+            mean, var = batch_statistics(x)
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        count = x.numel() // x.shape[1] if x.shape[1] else 1
+        rstd = torch.rsqrt(var + ctx.eps)
+        x_hat = (x - per_channel(mean, x.dim())) * per_channel(rstd, x.dim())
+        g = wide(grad_y)
+        sum_g = g.sum(axes)
+        sum_g_x_hat = (g * x_hat).sum(axes)
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            scale = rstd if weight is None else rstd * weight
+            grad_x = (
+                g - per_channel(sum_g / count, x.dim()) - x_hat * per_channel(sum_g_x_hat / count, x.dim())
+            ) * per_channel(scale, x.dim())
+            grad_x = grad_x.to(x.dtype)
+        if ctx.needs_input_grad[1]:
+            grad_weight = sum_g_x_hat.to(weight.dtype)
+        if ctx.needs_input_grad[2]:
+            grad_bias = sum_g.to(ctx.bias_dtype)
+        return grad_x, grad_weight, grad_bias, None
+
+
+class BatchNormEvalFunction(Function):
+    """Standardize with given statistics: constants now, so each x_i reaches its own y_i only.
+
+    Forward    x̂ = (x − μ) r   with  r = (σ² + ε)^(−1/2),   y = x̂ w + b
+    Backward   ∂L/∂x = g r w,   ∂L/∂w = Σ g x̂,   ∂L/∂b = Σ g
+    Shapes     x, y: (B, C, *);   μ, σ²: (C);   w, b: (C) or None
+    Saves      μ, σ², w; x only if w needs a gradient
+    Source     Ioffe, Szegedy 2015, arXiv:1502.03167, algorithm 2
+    """
+
+    @staticmethod
+    def forward(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float):
+        rstd = torch.rsqrt(wide(var) + eps)
+        scale = rstd if weight is None else rstd * weight
+        y = (x - per_channel(mean, x.dim())) * per_channel(scale, x.dim())
+        y = y if bias is None else y + per_channel(bias, x.dim())
+        return y.to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, mean, var, weight, bias, ctx.eps = inputs
+        need_weight = ctx.needs_input_grad[3]
+        ctx.x_dtype = x.dtype
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.save_for_backward(x if need_weight else None, mean, var, weight)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        x, mean, var, weight = ctx.saved_tensors
+        ndim = grad_y.dim()
+        axes = [axis for axis in range(ndim) if axis != 1]
+        rstd = torch.rsqrt(wide(var) + ctx.eps)
+        g = wide(grad_y)
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            scale = rstd if weight is None else rstd * weight
+            grad_x = (g * per_channel(scale, ndim)).to(ctx.x_dtype)
+        if ctx.needs_input_grad[3]:
+            x_hat = (x - per_channel(mean, ndim)) * per_channel(rstd, ndim)
+            grad_weight = (g * x_hat).sum(axes).to(weight.dtype)
+        if ctx.needs_input_grad[4]:
+            grad_bias = g.sum(axes).to(ctx.bias_dtype)
+        return grad_x, None, None, grad_weight, grad_bias, None
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch normalization, as :func:`torch.nn.functional.batch_norm`.
+
+    Args:
+        input: shape (B, C, *).
+        running_mean, running_var: shape (C); used if not ``training``, else updated in place (if given) with the
+            batch's mean and unbiased variance:  running ← (1 − momentum) running + momentum batch.
+        weight, bias: shape (C).
+        training: whether the statistics are the batch's.
+
+    Raises:
+        RuntimeError: if the shapes do not fit, or statistics are needed and missing.
+        ValueError: if a channel has one value only in training, which standardizing would turn into 0.
+    """
+    if input.dim() < 2:
+        raise RuntimeError(f"batch_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
+    channels = input.shape[1]
+    check_per_channel(
+        "batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("batch_norm: running_mean and running_var must be given when training=False")
+        return apply(BatchNormEvalFunction, input, running_mean, running_var, weight, bias, eps)
+    count = input.numel() // channels if channels else 0
+    if count == 1:
+        raise ValueError(
+            "batch_norm: expected more than 1 value per channel when training, "
+            f"but got input size {list(input.shape)}"
+        )
+    y, mean, var = apply(BatchNormFunction, input, weight, bias, eps)
+    if count:
+        with torch.no_grad():
+            if running_mean is not None:
+                running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
+            if running_var is not None:
+                running_var.mul_(1 - momentum).add_(var, alpha=momentum * count / (count - 1))
+    return y
+
+
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    # Which statistics, and how fast they move, is state of the module; the formula above knows only tensors.
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the running statistics are the plain average of all batches so far
+                momentum = 1.0 / float(self.num_batches_tracked)
+        use_batch = self.training or (self.running_mean is None and self.running_var is None)
+        tracking = not self.training or self.track_running_stats
+        return batch_norm(
+            input,
+            self.running_mean if tracking else None,
+            self.running_var if tracking else None,
+            self.weight,
+            self.bias,
+            use_batch,
+            momentum,
+            self.eps,
+        )
+
+
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    """:class:`torch.nn.BatchNorm1d` with a hand-written backward."""
+
+
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    """:class:`torch.nn.BatchNorm2d` with a hand-written backward."""
+
+
+class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
+    """:class:`torch.nn.BatchNorm3d` with a hand-written backward."""

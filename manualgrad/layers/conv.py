@@ -1,0 +1,370 @@
+"""Convolution and its transpose, in one, two and three dimensions.
+
+Both Functions rest on one bilinear form of an image x, a kernel w and an image y. With output position o, kernel tap k
+and input position  i = s o + d k − p  (stride s, dilation d, padding p, along each axis),
+
+    ⟨y, w, x⟩ = Σ_{n,a,b,o,k}  y_nao  w_abk  x_nb(s o + d k − p)
+
+a convolution maps (x, w) to the y that it is linear in, a transposed convolution maps (y, w) to x, and the gradient of w
+contracts x with y. So each backward consists of the other two operations: the adjoint of a convolution is a transposed
+convolution, and the other way round. Groups split channels a and b into blocks that do not meet.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _ntuple
+
+from ..function import LOW, Function, apply, wide
+from .padding import pad
+
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvFunction",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "ConvTransposeFunction",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+]
+
+Ints = tuple[int, ...]
+
+
+def windows(x: Tensor, kernel: Ints, places: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+    """What each tap of the kernel sees at each place: element [n, b, o, k] is x_nb(s o + d k − p).
+
+    Shapes: x (N, B, *I) -> (N, B, *places, *kernel), a view of the padded x.
+    """
+    x = torch.constant_pad_nd(x, [p for amount in reversed(padding) for p in (amount, amount)])
+    for axis, (taps, count, step, spread) in enumerate(zip(kernel, places, stride, dilation), start=2):
+        x = x.unfold(axis, spread * (taps - 1) + 1, step)[..., ::spread].narrow(axis, 0, count)
+    return x
+
+
+def weight_gradient(
+    y: Tensor, x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+):
+    """The derivative of ⟨y, w, x⟩ by the kernel:  Σ_{n,o} y_nao x_nb(s o + d k − p),  a matrix product per group.
+
+    Shapes: y (N, groups·A, *O), x (N, groups·B, *I) -> (groups·A, B, *kernel)
+    """
+    places = y.shape[2:]
+    n, taps = y.shape[0], math.prod(kernel)
+    seen = windows(x, kernel, places, stride, padding, dilation)
+    seen = seen.reshape(n, groups, x.shape[1] // groups, math.prod(places), taps)
+    seen = seen.permute(1, 0, 3, 2, 4).reshape(groups, n * math.prod(places), x.shape[1] // groups * taps)
+    y = y.reshape(n, groups, y.shape[1] // groups, math.prod(places))
+    y = y.permute(1, 2, 0, 3).reshape(groups, y.shape[2], n * math.prod(places))
+    return (y @ seen).reshape(groups * y.shape[1], x.shape[1] // groups, *kernel)
+
+
+class ConvFunction(Function):
+    """Convolution (in the field's sense: the kernel is not flipped).
+
+    Forward    y_nao = b_a + Σ_{b,k} w_abk x_nb(s o + d k − p),   x is 0 outside
+    Backward   g = ∂L/∂y.  x_nbi reaches y_nao through tap k wherever s o + d k − p = i:
+               ∂L/∂x_nbi = Σ_{a,o,k: s o + d k − p = i} g_nao w_abk   (the transposed convolution of g)
+               ∂L/∂w_abk = Σ_{n,o} g_nao x_nb(s o + d k − p)          (a tap is shared by all places)
+               ∂L/∂b_a   = Σ_{n,o} g_nao
+    Shapes     x: (N, B, *I);   w: (A, B/groups, *K);   b: (A) or None;   y: (N, A, *O)
+               O = ⌊(I + 2p − d (K − 1) − 1) / s⌋ + 1 along each axis
+    Saves      x only if w needs a gradient, w only if x does
+    Source     LeCun et al. 1989, doi:10.1162/neco.1989.1.4.541; Dumoulin, Visin 2016, arXiv:1603.07285
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Ints,
+        padding: Ints,
+        dilation: Ints,
+        groups: int,
+    ):
+        zero = (0,) * len(stride)
+        return torch.convolution(x, weight, bias, stride, padding, dilation, False, zero, groups)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, bias, ctx.stride, ctx.padding, ctx.dilation, ctx.groups = inputs
+        need_x, need_weight = ctx.needs_input_grad[:2]
+        ctx.size, ctx.kernel = tuple(x.shape[2:]), tuple(weight.shape[2:])
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.save_for_backward(x if need_weight else None, weight if need_x else None)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        x, weight = ctx.saved_tensors
+        s, p, d = ctx.stride, ctx.padding, ctx.dilation
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            # Where the stride does not divide, the last elements of x are in no window: O alone does not tell I.
+            rest = tuple(
+                (i + 2 * p_ - d_ * (k - 1) - 1) % s_
+                for i, k, s_, p_, d_ in zip(ctx.size, ctx.kernel, s, p, d)
+            )
+            grad_x = torch.convolution(grad_y, weight, None, s, p, d, True, rest, ctx.groups)
+        if ctx.needs_input_grad[1]:
+            grad_weight = weight_gradient(grad_y, x, ctx.kernel, s, p, d, ctx.groups)
+        if ctx.needs_input_grad[2]:
+            grad_bias = wide(grad_y).transpose(0, 1).flatten(1).sum(1).to(ctx.bias_dtype)
+        return grad_x, grad_weight, grad_bias, None, None, None, None
+
+
+class ConvTransposeFunction(Function):
+    """Transposed convolution: each input element writes a scaled copy of the kernel into the output.
+
+    Forward    x_nbi = c_b + Σ_{a,o,k: s o + d k − p = i} y_nao w_abk,   y is the input here, x the output
+    Backward   g = ∂L/∂x.  y_nao wrote to s o + d k − p, through every tap k:
+               ∂L/∂y_nao = Σ_{b,k} g_nb(s o + d k − p) w_abk          (the convolution of g)
+               ∂L/∂w_abk = Σ_{n,o} y_nao g_nb(s o + d k − p)          (as for the convolution, g in x's place)
+               ∂L/∂c_b   = Σ_{n,i} g_nbi
+    Shapes     y: (N, A, *O);   w: (A, B/groups, *K);   c: (B) or None;   x: (N, B, *I)
+               I = (O − 1) s − 2p + d (K − 1) + 1 + output_padding along each axis
+    Saves      y only if w needs a gradient, w only if y does
+    Source     Dumoulin, Visin 2016, arXiv:1603.07285, chapter 4
+    """
+
+    @staticmethod
+    def forward(
+        y: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Ints,
+        padding: Ints,
+        output_padding: Ints,
+        groups: int,
+        dilation: Ints,
+    ):
+        return torch.convolution(y, weight, bias, stride, padding, dilation, True, output_padding, groups)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        y, weight, bias, ctx.stride, ctx.padding, _, ctx.groups, ctx.dilation = inputs
+        need_y, need_weight = ctx.needs_input_grad[:2]
+        ctx.size, ctx.kernel = tuple(y.shape[2:]), tuple(weight.shape[2:])
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.save_for_backward(y if need_weight else None, weight if need_y else None)
+
+    @staticmethod
+    def backward(ctx, grad_x: Tensor):
+        y, weight = ctx.saved_tensors
+        s, p, d = ctx.stride, ctx.padding, ctx.dilation
+        grad_y = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            zero = (0,) * len(s)
+            grad_y = torch.convolution(grad_x, weight, None, s, p, d, False, zero, ctx.groups)
+            for axis, size in enumerate(
+                ctx.size, start=2
+            ):  # an output_padding >= s makes room for more windows
+                grad_y = grad_y.narrow(axis, 0, size)
+        if ctx.needs_input_grad[1]:
+            grad_weight = weight_gradient(y, grad_x, ctx.kernel, s, p, d, ctx.groups)
+        if ctx.needs_input_grad[2]:
+            grad_bias = wide(grad_x).transpose(0, 1).flatten(1).sum(1).to(ctx.bias_dtype)
+        return grad_y, grad_weight, grad_bias, None, None, None, None, None
+
+
+def _batched(name: str, input: Tensor, ndim: int) -> tuple[Tensor, bool]:
+    if input.dim() not in (ndim + 1, ndim + 2):
+        raise RuntimeError(
+            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, but got "
+            f"shape {list(input.shape)}"
+        )
+    return (input.unsqueeze(0), False) if input.dim() == ndim + 1 else (input, True)
+
+
+def _conv(
+    ndim: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Ints,
+    padding: str | int | Ints,
+    dilation: int | Ints,
+    groups: int,
+) -> Tensor:
+    x, batched = _batched(f"conv{ndim}d", input, ndim)
+    per_axis = _ntuple(ndim)
+    stride, dilation = per_axis(stride), per_axis(dilation)
+    if isinstance(padding, str):
+        x, padding = _named_padding(f"conv{ndim}d", x, weight, stride, padding, dilation)
+    y = apply(ConvFunction, x, weight, bias, stride, per_axis(padding), dilation, groups, autocast=LOW)
+    return y if batched else y.squeeze(0)
+
+
+def _named_padding(name: str, x: Tensor, weight: Tensor, stride: Ints, padding: str, dilation: Ints):
+    if padding == "valid":
+        return x, 0
+    if padding != "same":
+        raise RuntimeError(f"{name}: padding must be numbers, 'valid' or 'same', but got {padding!r}")
+    if any(s != 1 for s in stride):
+        raise RuntimeError(
+            f"{name}: padding='same' is not supported for strided convolutions, but stride={stride}"
+        )
+    total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:])]
+    if any(t % 2 for t in total):  # an even kernel: the right side gets the odd one
+        x = pad(x, [amount for t in reversed(total) for amount in (0, t % 2)])
+    return x, tuple(t // 2 for t in total)
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    """Convolution of (N, C, L) or (C, L), as :func:`torch.nn.functional.conv1d`.
+
+    Args:
+        weight: shape (out_channels, in_channels / groups, K).
+        bias: shape (out_channels).
+        padding: zeros added at both ends, or ``"valid"`` (none), or ``"same"`` (as many as keep the length).
+
+    Raises:
+        RuntimeError: if shapes or options do not fit.
+    """
+    return _conv(1, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    """Convolution of (N, C, H, W) or (C, H, W), as :func:`torch.nn.functional.conv2d`. See :func:`conv1d`."""
+    return _conv(2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    """Convolution of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.conv3d`. See :func:`conv1d`."""
+    return _conv(3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _conv_transpose(
+    ndim: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Ints,
+    padding: int | Ints,
+    output_padding: int | Ints,
+    groups: int,
+    dilation: int | Ints,
+) -> Tensor:
+    y, batched = _batched(f"conv_transpose{ndim}d", input, ndim)
+    stride, padding, output_padding, dilation = map(
+        _ntuple(ndim), (stride, padding, output_padding, dilation)
+    )
+    x = apply(
+        ConvTransposeFunction,
+        y,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        autocast=LOW,
+    )
+    return x if batched else x.squeeze(0)
+
+
+def conv_transpose1d(
+    input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+) -> Tensor:
+    """Transposed convolution of (N, C, L) or (C, L), as :func:`torch.nn.functional.conv_transpose1d`.
+
+    Args:
+        weight: shape (in_channels, out_channels / groups, K).
+        bias: shape (out_channels).
+        output_padding: added to the length of the output, on the right; less than the stride or the dilation.
+
+    Raises:
+        RuntimeError: if shapes or options do not fit.
+    """
+    return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose2d(
+    input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+) -> Tensor:
+    """Transposed convolution of (N, C, H, W) or (C, H, W), as :func:`torch.nn.functional.conv_transpose2d`.
+    See :func:`conv_transpose1d`."""
+    return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d(
+    input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+) -> Tensor:
+    """Transposed convolution of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.conv_transpose3d`.
+    See :func:`conv_transpose1d`."""
+    return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+class _Conv(nn.modules.conv._ConvNd):
+    def forward(self, input: Tensor) -> Tensor:
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = pad(input, self._reversed_padding_repeated_twice, self.padding_mode), 0
+        return _conv(
+            len(self.kernel_size),
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            padding,
+            self.dilation,
+            self.groups,
+        )
+
+
+class Conv1d(_Conv, nn.Conv1d):
+    """:class:`torch.nn.Conv1d` with a hand-written backward."""
+
+
+class Conv2d(_Conv, nn.Conv2d):
+    """:class:`torch.nn.Conv2d` with a hand-written backward."""
+
+
+class Conv3d(_Conv, nn.Conv3d):
+    """:class:`torch.nn.Conv3d` with a hand-written backward."""
+
+
+class _ConvTranspose(nn.modules.conv._ConvTransposeNd):
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        ndim = len(self.kernel_size)
+        if self.padding_mode != "zeros":
+            raise ValueError(
+                f"ConvTranspose{ndim}d: padding_mode must be 'zeros', but is {self.padding_mode!r}"
+            )
+        output_padding = self._output_padding(
+            input, output_size, self.stride, self.padding, self.kernel_size, ndim, self.dilation
+        )
+        return _conv_transpose(
+            ndim,
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            tuple(output_padding),
+            self.groups,
+            self.dilation,
+        )
+
+
+class ConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):
+    """:class:`torch.nn.ConvTranspose1d` with a hand-written backward."""
+
+
+class ConvTranspose2d(_ConvTranspose, nn.ConvTranspose2d):
+    """:class:`torch.nn.ConvTranspose2d` with a hand-written backward."""
+
+
+class ConvTranspose3d(_ConvTranspose, nn.ConvTranspose3d):
+    """:class:`torch.nn.ConvTranspose3d` with a hand-written backward."""

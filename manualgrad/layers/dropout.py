@@ -1,0 +1,167 @@
+"""Dropout: zero a random part, and scale the rest so that the expectation stays.
+
+The mask is drawn by the functional, from torch's generator and in torch's order: with the same seed the same
+elements are dropped on the CPU. The Functions are deterministic.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from ..function import Function, apply, transforming
+
+__all__ = [
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "DropoutFunction",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+]
+
+
+class DropoutFunction(Function):
+    """Keep what the mask keeps, scaled.
+
+    Forward    y = x ⊙ m s,   m ∈ {0, 1} with P(m = 1) = 1 − p,   s = 1 / (1 − p)   so that  E y = x
+    Backward   y is linear in x:   ∂L/∂x = g ⊙ m s   with g = ∂L/∂y: what was dropped is not responsible
+    Shapes     x, y: any;   m: of x, or broadcast to it (a whole channel is dropped at once)
+    Saves      m as booleans, one byte an element
+    Source     Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
+    """
+
+    @staticmethod
+    def forward(x: Tensor, mask: Tensor, scale: float, inplace: bool):
+        return x.mul_(mask).mul_(scale) if inplace else x * mask * scale
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, mask, ctx.scale, inplace = inputs
+        if inplace:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(mask)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        (mask,) = ctx.saved_tensors
+        grad_x = grad_y * mask * ctx.scale
+        return grad_x, None, None, None
+
+
+def _drop(name: str, input: Tensor, p: float, training: bool, inplace: bool, whole_channels: bool) -> Tensor:
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"{name}: the dropout probability p has to be between 0 and 1, but got p={p}")
+    if whole_channels and input.dim() < 2:
+        raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
+    if p == 0 or not training or input.numel() == 0:
+        return input
+    if p == 1:
+        mask, scale = torch.zeros((), dtype=torch.bool, device=input.device), 1.0
+    else:
+        shape = (*input.shape[:2], *(1,) * (input.dim() - 2))
+        noise = input.new_empty(shape) if whole_channels else torch.empty_like(input)
+        mask, scale = noise.bernoulli_(1 - p).bool(), 1 / (1 - p)
+    if inplace and transforming():
+        return input.copy_(apply(DropoutFunction, input, mask, scale, False))
+    return apply(DropoutFunction, input, mask, scale, inplace)
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero each element with probability ``p``, as :func:`torch.nn.functional.dropout`.
+
+    Raises:
+        ValueError: if ``p`` is no probability.
+    """
+    return _drop("dropout", input, p, training, inplace, whole_channels=False)
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero each channel of (N, C, L) or (C, L) with probability ``p``, as :func:`torch.nn.functional.dropout1d`.
+
+    Raises:
+        ValueError: if ``p`` is no probability.
+        RuntimeError: if the input has another number of axes.
+    """
+    if input.dim() not in (2, 3):
+        raise RuntimeError(
+            f"dropout1d: expected an input (N, C, L) or (C, L), but got shape {list(input.shape)}; "
+            "to drop single elements use dropout"
+        )
+    if input.dim() == 3:
+        return _drop("dropout1d", input, p, training, inplace, whole_channels=True)
+    return _drop("dropout1d", input.unsqueeze(0), p, training, inplace, whole_channels=True).squeeze(0)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero each channel of (N, C, H, W) with probability ``p``, as :func:`torch.nn.functional.dropout2d`.
+
+    As in torch, an input with 3 axes is taken as (N, C, L), with a warning.
+
+    Raises:
+        ValueError: if ``p`` is no probability.
+    """
+    if input.dim() == 3:
+        warnings.warn(
+            "dropout2d: an input with 3 axes is taken as (N, C, L), as torch does; use dropout1d for that, or add "
+            "the batch axis",
+            stacklevel=2,
+        )
+    elif input.dim() != 4:
+        _warn_axes("dropout2d", input, "(N, C, H, W)")
+    return _drop("dropout2d", input, p, training, inplace, whole_channels=True)
+
+
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero each channel of (N, C, D, H, W) or (C, D, H, W) with probability ``p``, as
+    :func:`torch.nn.functional.dropout3d`.
+
+    Raises:
+        ValueError: if ``p`` is no probability.
+    """
+    if input.dim() not in (4, 5):
+        _warn_axes("dropout3d", input, "(N, C, D, H, W) or (C, D, H, W)")
+    if input.dim() == 4:
+        return _drop("dropout3d", input.unsqueeze(0), p, training, inplace, whole_channels=True).squeeze(0)
+    return _drop("dropout3d", input, p, training, inplace, whole_channels=True)
+
+
+def _warn_axes(name: str, input: Tensor, expected: str) -> None:
+    warnings.warn(
+        f"{name}: expected an input {expected}, but got shape {list(input.shape)}; this is deprecated, "
+        "use dropout for other inputs",
+        stacklevel=3,
+    )
+
+
+class Dropout(nn.Dropout):
+    """:class:`torch.nn.Dropout` with a hand-written backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p, self.training, self.inplace)
+
+
+class Dropout1d(nn.Dropout1d):
+    """:class:`torch.nn.Dropout1d` with a hand-written backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout1d(input, self.p, self.training, self.inplace)
+
+
+class Dropout2d(nn.Dropout2d):
+    """:class:`torch.nn.Dropout2d` with a hand-written backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout2d(input, self.p, self.training, self.inplace)
+
+
+class Dropout3d(nn.Dropout3d):
+    """:class:`torch.nn.Dropout3d` with a hand-written backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout3d(input, self.p, self.training, self.inplace)

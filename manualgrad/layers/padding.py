@@ -1,0 +1,133 @@
+"""Padding: each output element is a copy of an input element, or a constant."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
+
+__all__ = ["ConstantPadFunction", "IndexPadFunction", "pad"]
+
+
+class ConstantPadFunction(Function):
+    """A border of one value around the last axes (or a crop, where the padding is negative).
+
+    Forward    y_(j + left) = x_j,   y = value elsewhere
+    Backward   ∂L/∂x_j = g_(j + left):  the padding with the negative amounts; elements that were cropped get 0
+    Shapes     x: (*, L, ...);   y: (*, left + L + right, ...);   ``amounts`` is (left, right) of the last axis first
+    Saves      nothing
+    """
+
+    @staticmethod
+    def forward(x: Tensor, amounts: tuple[int, ...], value: float):
+        return torch.constant_pad_nd(x, amounts, value)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, ctx.amounts, _ = inputs
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        grad_x = torch.constant_pad_nd(grad_y, [-amount for amount in ctx.amounts])
+        return grad_x, None, None
+
+
+class IndexPadFunction(Function):
+    """A border made of copies of the input, axis by axis.
+
+    Forward    along each padded axis  y_i = x_s(i)  with the source s(i) that the mode says (see ``sources``)
+    Backward   x_j is responsible for every place that it was copied to, along each axis:
+               ∂L/∂x_j = Σ_{i: s(i) = j} g_i
+    Shapes     as ConstantPadFunction
+    Saves      nothing but the amounts: s is recomputed
+    """
+
+    @staticmethod
+    def forward(x: Tensor, amounts: tuple[int, ...], mode: str):
+        for axis, source in sources(x.shape, amounts, mode, x.device):
+            x = x.index_select(axis, source)
+        return x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, ctx.amounts, ctx.mode = inputs
+        ctx.shape = x.shape
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        g = wide(grad_y)
+        for axis, source in sources(ctx.shape, ctx.amounts, ctx.mode, g.device):
+            shape = [*g.shape[:axis], ctx.shape[axis], *g.shape[axis:][1:]]
+            g = g.new_zeros(shape).index_add(axis, source, g)
+        grad_x = g.to(grad_y.dtype)
+        return grad_x, None, None
+
+
+def sources(
+    shape: torch.Size, amounts: tuple[int, ...], mode: str, device: torch.device
+) -> list[tuple[int, Tensor]]:
+    """For each padded axis (counted from the end) the index of the element that each place of the output copies.
+
+    With places i = −left ... length + right − 1:  "circular" i mod length;  "replicate" the nearest of 0 and
+    length − 1;  "reflect" mirrored at both ends, which are not repeated:  −1 -> 1,  length -> length − 2.
+    """
+    result = []
+    for k, (left, right) in enumerate(zip(amounts[::2], amounts[1::2])):
+        axis, length = -1 - k, shape[-1 - k]
+        place = torch.arange(-left, length + right, device=device)
+        if mode == "circular":
+            source = place % length
+        elif mode == "replicate":
+            source = place.clamp(0, length - 1)
+        else:
+            source = (length - 1) - ((length - 1) - place.abs()).abs()
+        result.append((axis, source))
+    return result
+
+
+def pad(
+    input: Tensor, pad: list[int] | tuple[int, ...], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """Pad the last axes, as :func:`torch.nn.functional.pad`.
+
+    Args:
+        pad: (left, right) of the last axis, then of the one before it, and so on.
+        mode: ``"constant"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        value: of the border, for ``"constant"`` only. Default: 0.
+
+    Raises:
+        ValueError: if ``value`` is given for another mode.
+        NotImplementedError: if there is no such mode, or it does not pad that many axes.
+        RuntimeError: if the padding is larger than the mode can fill from the input.
+    """
+    amounts = tuple(pad)
+    if mode == "constant":
+        if len(amounts) % 2 or len(amounts) > 2 * input.dim():
+            raise RuntimeError(
+                f"pad: pad={list(amounts)} must have two numbers for each padded axis, and at most as many axes as "
+                f"the input of shape {list(input.shape)} has"
+            )
+        return apply(ConstantPadFunction, input, amounts, 0.0 if value is None else value)
+    if value not in (None, 0):
+        raise ValueError(f"pad: mode={mode!r} takes no value, but got value={value}; leave it out")
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(
+            f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', but got {mode!r}"
+        )
+    axes = len(amounts) // 2
+    if len(amounts) % 2 or not 1 <= axes <= 3 or input.dim() not in (axes + 1, axes + 2):
+        raise NotImplementedError(
+            f"pad: mode={mode!r} pads the last 1, 2 or 3 axes of an input with one or two axes more, but got "
+            f"pad={list(amounts)} for an input of shape {list(input.shape)}"
+        )
+    for k in range(axes):
+        length, most = input.shape[-1 - k], max(amounts[2 * k : 2 * k + 2])
+        limit = {"reflect": length - 1, "circular": length}.get(mode)
+        if limit is not None and most > limit:
+            raise RuntimeError(
+                f"pad: mode={mode!r} can pad axis {-1 - k}, which has {length} elements, by at most {limit}, but got "
+                f"pad={list(amounts)}"
+            )
+    autocast = UNCHANGED if mode == "circular" else FLOAT32_ON_CPU
+    return apply(IndexPadFunction, input, amounts, mode, autocast=autocast)

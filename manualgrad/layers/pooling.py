@@ -1,0 +1,537 @@
+"""Pooling: a window of the input becomes its maximum or its mean. In one, two and three dimensions.
+
+A maximum has one element responsible; a mean shares the responsibility equally. Functions work on the last axes
+(as many as ``kernel`` or ``size`` has entries), so batched and unbatched inputs are alike.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.utils import _ntuple
+
+from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
+
+__all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveAvgPoolFunction",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AdaptiveMaxPoolFunction",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "AvgPoolFunction",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxPoolFunction",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d",
+    "adaptive_max_pool3d_with_indices",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "max_pool1d",
+    "max_pool1d_with_indices",
+    "max_pool2d",
+    "max_pool2d_with_indices",
+    "max_pool3d",
+    "max_pool3d_with_indices",
+]
+
+Ints = tuple[int, ...]
+
+MAX_POOL = {1: F.max_pool1d_with_indices, 2: F.max_pool2d_with_indices, 3: F.max_pool3d_with_indices}
+ADAPTIVE_MAX_POOL = {
+    1: F.adaptive_max_pool1d_with_indices,
+    2: F.adaptive_max_pool2d_with_indices,
+    3: F.adaptive_max_pool3d_with_indices,
+}
+AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+ADAPTIVE_AVG_POOL = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+
+
+class MaxPoolFunction(Function):
+    """The largest element of each window.
+
+    Forward    y_o = x_m(o)   with  m(o) = argmax of x over window o, the first one among equals
+    Backward   only the winner is responsible; where windows overlap, one x_j may win several:
+               ∂L/∂x_j = Σ_{o: m(o) = j} g_o
+    Shapes     x: (*, *I);   y, m: (*, *O);   m counts the elements of the plane *I
+    Saves      m: neither x nor y
+    Source     Ranzato, Boureau, LeCun 2007, https://papers.nips.cc/paper/3363
+    """
+
+    @staticmethod
+    def forward(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool):
+        return MAX_POOL[len(kernel)](x, kernel, stride, padding, dilation, ceil_mode)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, window = inputs[:2]
+        _, winner = output
+        ctx.plane = tuple(x.shape[-len(window) :])
+        ctx.mark_non_differentiable(winner)
+        ctx.save_for_backward(winner)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor, _winner):
+        (winner,) = ctx.saved_tensors
+        return scatter_to_winners(grad_y, winner, ctx.plane), None, None, None, None, None
+
+
+def scatter_to_winners(grad_y: Tensor, winner: Tensor, plane: Ints) -> Tensor:
+    """Add each element of ``grad_y`` to the element of its plane that won."""
+    first = -len(plane)
+    g, winner = wide(grad_y).flatten(first), winner.flatten(first)
+    grad_x = g.new_zeros(*g.shape[:-1], math.prod(plane)).scatter_add(-1, winner, g)
+    return grad_x.unflatten(-1, plane).to(grad_y.dtype)
+
+
+class AdaptiveMaxPoolFunction(Function):
+    """The largest element of each of ``size`` windows that share the input.
+
+    Forward    y_o = x_m(o)   with  m(o) = argmax of x over window o;  along an axis of length I and size O window o
+               runs from ⌊o I / O⌋ to ⌈(o + 1) I / O⌉ − 1
+    Backward   ∂L/∂x_j = Σ_{o: m(o) = j} g_o   as in MaxPool
+    Shapes     x: (*, *I);   y, m: (*, *O);   m counts the elements of the plane *I
+    Saves      m: neither x nor y
+    """
+
+    @staticmethod
+    def forward(x: Tensor, size: Ints):
+        return ADAPTIVE_MAX_POOL[len(size)](x, size)
+
+    setup_context = MaxPoolFunction.setup_context
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor, _winner):
+        (winner,) = ctx.saved_tensors
+        return scatter_to_winners(grad_y, winner, ctx.plane), None
+
+
+class AvgPoolFunction(Function):
+    """The mean of each window.
+
+    Forward    y_o = 1/c_o Σ_j M_oj x_j,   M_oj = 1 where window o contains j, else 0
+               c_o is the size of the window, with the padding if count_include_pad, or divisor_override
+    Backward   each element of a window is responsible for 1/c_o of its mean:
+               ∂L/∂x_j = Σ_o M_oj g_o / c_o,  that is  ∂L/∂x = Mᵀ (g / c)
+               A window is a product of intervals, so M = M₁ ⊗ M₂ ⊗ …: one small matrix per axis
+    Shapes     x: (*, *I);   y: (*, *O);   M of an axis: (O, I)
+    Saves      nothing
+    Source     LeCun et al. 1998, doi:10.1109/5.726791 (subsampling)
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        kernel: Ints,
+        stride: Ints,
+        padding: Ints,
+        ceil_mode: bool,
+        count_include_pad: bool,
+        divisor_override: int | None,
+    ):
+        divisor = () if divisor_override is None else (divisor_override,)
+        return AVG_POOL[len(kernel)](x, kernel, stride, padding, ceil_mode, count_include_pad, *divisor)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, ctx.kernel, ctx.stride, ctx.padding, _, ctx.count_include_pad, ctx.divisor_override = inputs
+        ctx.plane = tuple(x.shape[-len(ctx.kernel) :])
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        grad_x = wide(grad_y)
+        if ctx.divisor_override is not None:
+            grad_x = grad_x / ctx.divisor_override
+        for axis in range(-len(ctx.plane), 0):
+            length, k, s, p = ctx.plane[axis], ctx.kernel[axis], ctx.stride[axis], ctx.padding[axis]
+            # In ceil_mode the last window may reach beyond the padding; what is beyond never counts.
+            reach = [(o * s - p, min(o * s - p + k, length + p)) for o in range(grad_y.shape[axis])]
+            inside = [(max(start, 0), min(end, length)) for start, end in reach]
+            if ctx.divisor_override is not None:
+                counts = [1] * len(reach)
+            else:
+                counts = [end - start for start, end in (reach if ctx.count_include_pad else inside)]
+            grad_x = spread(grad_x, axis, inside, counts, length)
+        return grad_x.to(grad_y.dtype), None, None, None, None, None, None
+
+
+def spread(
+    grad_y: Tensor, axis: int, intervals: list[tuple[int, int]], counts: list[int], length: int
+) -> Tensor:
+    """Mᵀ (g / c) along one axis, where interval o (its end excluded) is row o of M."""
+    start, end = torch.tensor(intervals, device=grad_y.device).reshape(-1, 2, 1).unbind(1)
+    place = torch.arange(length, device=grad_y.device)
+    mean = ((start <= place) & (place < end)) / torch.tensor(counts, device=grad_y.device).unsqueeze(1)
+    return (grad_y.transpose(axis, -1) @ mean.to(grad_y.dtype)).transpose(axis, -1)
+
+
+class AdaptiveAvgPoolFunction(Function):
+    """The mean of each of ``size`` windows that share the input.
+
+    Forward    y_o = 1/c_o Σ_j M_oj x_j,   along an axis of length I and size O window o runs from
+               ⌊o I / O⌋ to ⌈(o + 1) I / O⌉ − 1, and c_o is how many those are
+    Backward   ∂L/∂x = Mᵀ (g / c)   as in AvgPool
+    Shapes     x: (*, *I);   y: (*, *O);   M of an axis: (O, I)
+    Saves      nothing
+    """
+
+    @staticmethod
+    def forward(x: Tensor, size: Ints):
+        return ADAPTIVE_AVG_POOL[len(size)](x, size)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, size = inputs
+        ctx.plane = tuple(x.shape[-len(size) :])
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        grad_x = wide(grad_y)
+        for axis in range(-len(ctx.plane), 0):
+            length, size = ctx.plane[axis], grad_y.shape[axis]
+            intervals = [(o * length // size, -(-(o + 1) * length // size)) for o in range(size)]
+            grad_x = spread(grad_x, axis, intervals, [end - start for start, end in intervals], length)
+        return grad_x.to(grad_y.dtype), None
+
+
+def _check_axes(name: str, input: Tensor, ndim: int) -> None:
+    if input.dim() not in (ndim + 1, ndim + 2):
+        raise RuntimeError(
+            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, but got "
+            f"shape {list(input.shape)}"
+        )
+
+
+def _max_pool(ndim: int, input: Tensor, kernel_size, stride, padding, dilation, ceil_mode: bool):
+    _check_axes(f"max_pool{ndim}d", input, ndim)
+    per_axis = _ntuple(ndim)
+    kernel = per_axis(kernel_size)
+    stride = kernel if stride is None or stride in ([], ()) else per_axis(stride)
+    autocast = FLOAT32_ON_CPU if ndim == 3 else UNCHANGED
+    return apply(
+        MaxPoolFunction,
+        input,
+        kernel,
+        stride,
+        per_axis(padding),
+        per_axis(dilation),
+        ceil_mode,
+        autocast=autocast,
+    )
+
+
+def max_pool1d_with_indices(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+) -> tuple[Tensor, Tensor]:
+    """:func:`max_pool1d`, and where in its plane each maximum stands."""
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def max_pool2d_with_indices(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+) -> tuple[Tensor, Tensor]:
+    """:func:`max_pool2d`, and where in its plane each maximum stands."""
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def max_pool3d_with_indices(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+) -> tuple[Tensor, Tensor]:
+    """:func:`max_pool3d`, and where in its volume each maximum stands."""
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Maximum of each window of (N, C, L) or (C, L), as :func:`torch.nn.functional.max_pool1d`.
+
+    Args:
+        kernel_size: elements in a window.
+        stride: elements between windows. Default: ``kernel_size``.
+        padding: −∞ added at both ends, at most half a window.
+        dilation: elements between those of a window.
+        ceil_mode: whether a last, incomplete window counts.
+        return_indices: also return where each maximum stands.
+
+    Raises:
+        RuntimeError: if shapes or options do not fit.
+    """
+    y, winner = _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return (y, winner) if return_indices else y
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Maximum of each window of (N, C, H, W) or (C, H, W), as :func:`torch.nn.functional.max_pool2d`.
+    See :func:`max_pool1d`."""
+    y, winner = _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return (y, winner) if return_indices else y
+
+
+def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Maximum of each window of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.max_pool3d`.
+    See :func:`max_pool1d`."""
+    y, winner = _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return (y, winner) if return_indices else y
+
+
+def _adaptive_size(name: str, input: Tensor, output_size, ndim: int) -> Ints:
+    _check_axes(name, input, ndim)
+    size = _ntuple(ndim)(output_size)
+    if len(size) != ndim:
+        raise ValueError(f"{name}: output_size must have {ndim} entries, but got {output_size}")
+    return tuple(length if s is None else s for s, length in zip(size, input.shape[-ndim:]))
+
+
+def _adaptive_max_pool(ndim: int, input: Tensor, output_size):
+    size = _adaptive_size(f"adaptive_max_pool{ndim}d", input, output_size, ndim)
+    return apply(AdaptiveMaxPoolFunction, input, size, autocast=FLOAT32_ON_CPU if ndim == 3 else UNCHANGED)
+
+
+def adaptive_max_pool1d_with_indices(input, output_size, return_indices=False) -> tuple[Tensor, Tensor]:
+    """:func:`adaptive_max_pool1d`, and where in its plane each maximum stands."""
+    return _adaptive_max_pool(1, input, output_size)
+
+
+def adaptive_max_pool2d_with_indices(input, output_size, return_indices=False) -> tuple[Tensor, Tensor]:
+    """:func:`adaptive_max_pool2d`, and where in its plane each maximum stands."""
+    return _adaptive_max_pool(2, input, output_size)
+
+
+def adaptive_max_pool3d_with_indices(input, output_size, return_indices=False) -> tuple[Tensor, Tensor]:
+    """:func:`adaptive_max_pool3d`, and where in its volume each maximum stands."""
+    return _adaptive_max_pool(3, input, output_size)
+
+
+def adaptive_max_pool1d(input, output_size, return_indices=False):
+    """Maxima of ``output_size`` windows of (N, C, L) or (C, L), as :func:`torch.nn.functional.adaptive_max_pool1d`.
+
+    Args:
+        output_size: how many windows; None (in more dimensions) takes the input's length.
+        return_indices: also return where each maximum stands.
+
+    Raises:
+        RuntimeError: if the shape does not fit.
+    """
+    y, winner = _adaptive_max_pool(1, input, output_size)
+    return (y, winner) if return_indices else y
+
+
+def adaptive_max_pool2d(input, output_size, return_indices=False):
+    """Maxima of (N, C, H, W) or (C, H, W), as :func:`torch.nn.functional.adaptive_max_pool2d`.
+    See :func:`adaptive_max_pool1d`."""
+    y, winner = _adaptive_max_pool(2, input, output_size)
+    return (y, winner) if return_indices else y
+
+
+def adaptive_max_pool3d(input, output_size, return_indices=False):
+    """Maxima of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.adaptive_max_pool3d`.
+    See :func:`adaptive_max_pool1d`."""
+    y, winner = _adaptive_max_pool(3, input, output_size)
+    return (y, winner) if return_indices else y
+
+
+def _avg_pool(
+    ndim: int, input: Tensor, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+) -> Tensor:
+    name = f"avg_pool{ndim}d"
+    _check_axes(name, input, ndim)
+    if divisor_override == 0:
+        raise RuntimeError(
+            f"{name}: divisor_override must not be 0; leave it out to divide by the window's size"
+        )
+    per_axis = _ntuple(ndim)
+    kernel = per_axis(kernel_size)
+    stride = kernel if stride is None or stride in ([], ()) else per_axis(stride)
+    autocast = FLOAT32_ON_CPU if ndim == 3 else UNCHANGED
+    options = (per_axis(padding), ceil_mode, count_include_pad, divisor_override)
+    return apply(AvgPoolFunction, input, kernel, stride, *options, autocast=autocast)
+
+
+def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True) -> Tensor:
+    """Mean of each window of (N, C, L) or (C, L), as :func:`torch.nn.functional.avg_pool1d`.
+
+    Args:
+        kernel_size: elements in a window.
+        stride: elements between windows. Default: ``kernel_size``.
+        padding: zeros added at both ends, at most half a window.
+        ceil_mode: whether a last, incomplete window counts.
+        count_include_pad: whether the zeros count in the mean.
+
+    Raises:
+        RuntimeError: if shapes or options do not fit.
+    """
+    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+def avg_pool2d(
+    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+) -> Tensor:
+    """Mean of each window of (N, C, H, W) or (C, H, W), as :func:`torch.nn.functional.avg_pool2d`.
+    See :func:`avg_pool1d`; ``divisor_override`` takes the place of the window's size."""
+    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def avg_pool3d(
+    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+) -> Tensor:
+    """Mean of each window of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.avg_pool3d`.
+    See :func:`avg_pool1d`; ``divisor_override`` takes the place of the window's size."""
+    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def _adaptive_avg_pool(ndim: int, input: Tensor, output_size) -> Tensor:
+    size = _adaptive_size(f"adaptive_avg_pool{ndim}d", input, output_size, ndim)
+    return apply(AdaptiveAvgPoolFunction, input, size, autocast=FLOAT32_ON_CPU if ndim == 3 else UNCHANGED)
+
+
+def adaptive_avg_pool1d(input, output_size) -> Tensor:
+    """Means of ``output_size`` windows of (N, C, L) or (C, L), as :func:`torch.nn.functional.adaptive_avg_pool1d`.
+
+    Args:
+        output_size: how many windows; None (in more dimensions) takes the input's length.
+
+    Raises:
+        RuntimeError: if the shape does not fit.
+    """
+    return _adaptive_avg_pool(1, input, output_size)
+
+
+def adaptive_avg_pool2d(input, output_size) -> Tensor:
+    """Means of (N, C, H, W) or (C, H, W), as :func:`torch.nn.functional.adaptive_avg_pool2d`.
+    See :func:`adaptive_avg_pool1d`."""
+    return _adaptive_avg_pool(2, input, output_size)
+
+
+def adaptive_avg_pool3d(input, output_size) -> Tensor:
+    """Means of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.adaptive_avg_pool3d`.
+    See :func:`adaptive_avg_pool1d`."""
+    return _adaptive_avg_pool(3, input, output_size)
+
+
+class _MaxPool(nn.modules.pooling._MaxPoolNd):
+    ndim: int
+
+    def forward(self, input: Tensor):
+        y, winner = _max_pool(
+            self.ndim, input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        )
+        return (y, winner) if self.return_indices else y
+
+
+class MaxPool1d(_MaxPool, nn.MaxPool1d):
+    """:class:`torch.nn.MaxPool1d` with a hand-written backward."""
+
+    ndim = 1
+
+
+class MaxPool2d(_MaxPool, nn.MaxPool2d):
+    """:class:`torch.nn.MaxPool2d` with a hand-written backward."""
+
+    ndim = 2
+
+
+class MaxPool3d(_MaxPool, nn.MaxPool3d):
+    """:class:`torch.nn.MaxPool3d` with a hand-written backward."""
+
+    ndim = 3
+
+
+class _AvgPool(nn.modules.pooling._AvgPoolNd):
+    ndim: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _avg_pool(
+            self.ndim,
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            getattr(self, "divisor_override", None),  # AvgPool1d has none
+        )
+
+
+class AvgPool1d(_AvgPool, nn.AvgPool1d):
+    """:class:`torch.nn.AvgPool1d` with a hand-written backward."""
+
+    ndim = 1
+
+
+class AvgPool2d(_AvgPool, nn.AvgPool2d):
+    """:class:`torch.nn.AvgPool2d` with a hand-written backward."""
+
+    ndim = 2
+
+
+class AvgPool3d(_AvgPool, nn.AvgPool3d):
+    """:class:`torch.nn.AvgPool3d` with a hand-written backward."""
+
+    ndim = 3
+
+
+class _AdaptiveMaxPool(nn.modules.pooling._AdaptiveMaxPoolNd):
+    ndim: int
+
+    def forward(self, input: Tensor):
+        y, winner = _adaptive_max_pool(self.ndim, input, self.output_size)
+        return (y, winner) if self.return_indices else y
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool, nn.AdaptiveMaxPool1d):
+    """:class:`torch.nn.AdaptiveMaxPool1d` with a hand-written backward."""
+
+    ndim = 1
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool, nn.AdaptiveMaxPool2d):
+    """:class:`torch.nn.AdaptiveMaxPool2d` with a hand-written backward."""
+
+    ndim = 2
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool, nn.AdaptiveMaxPool3d):
+    """:class:`torch.nn.AdaptiveMaxPool3d` with a hand-written backward."""
+
+    ndim = 3
+
+
+class _AdaptiveAvgPool(nn.modules.pooling._AdaptiveAvgPoolNd):
+    ndim: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _adaptive_avg_pool(self.ndim, input, self.output_size)
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool, nn.AdaptiveAvgPool1d):
+    """:class:`torch.nn.AdaptiveAvgPool1d` with a hand-written backward."""
+
+    ndim = 1
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool, nn.AdaptiveAvgPool2d):
+    """:class:`torch.nn.AdaptiveAvgPool2d` with a hand-written backward."""
+
+    ndim = 2
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool, nn.AdaptiveAvgPool3d):
+    """:class:`torch.nn.AdaptiveAvgPool3d` with a hand-written backward."""
+
+    ndim = 3
