@@ -1,1 +1,8 @@
-"""manualgrad"""
+"""Backpropagation written out by hand: torch.nn with derivatives you can read, check and train with."""
+
+from . import functional, nn, optim
+from .check import check
+from .swap import SwapReport, swap, swapped, unswap
+
+__all__ = ["SwapReport", "check", "functional", "nn", "optim", "swap", "swapped", "unswap"]
+__version__ = "0.1.0"

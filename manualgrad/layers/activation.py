@@ -345,8 +345,8 @@ class Softplus(nn.Softplus):
 class ELUFunction(Function):
     """Exponential linear unit.
 
-    Forward    y = x where x > 0, else a (e^x − 1)
-    Backward   f′ = 1 where x > 0, else a e^x
+    Forward    y = a (e^x − 1) where x ≤ 0, else x
+    Backward   f′ = a e^x where x ≤ 0, else 1
     Saves      x
     Source     Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289
 
@@ -357,7 +357,7 @@ class ELUFunction(Function):
     @staticmethod
     def forward(x: Tensor, alpha: float):
         y = alpha * torch.expm1(wide(x).clamp(max=0))
-        return torch.where(x > 0, x, y.to(x.dtype))
+        return torch.where(x <= 0, y.to(x.dtype), x)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -368,7 +368,7 @@ class ELUFunction(Function):
     def backward(ctx, grad_y: Tensor):
         (x,) = ctx.saved_tensors
         slope = ctx.alpha * torch.exp(wide(x).clamp(max=0))
-        grad_x = torch.where(x > 0, grad_y, (grad_y * slope).to(x.dtype))
+        grad_x = torch.where(x <= 0, (grad_y * slope).to(x.dtype), grad_y)
         return grad_x, None
 
 

@@ -69,6 +69,11 @@ def weight_gradient(
     return (y @ seen).reshape(groups * y.shape[1], x.shape[1] // groups, *kernel)
 
 
+def per_channel_sum(g: Tensor) -> Tensor:
+    """The sum over samples and positions: (N, A, *O) -> (A)."""
+    return wide(g).sum([axis for axis in range(g.dim()) if axis != 1])
+
+
 class ConvFunction(Function):
     """Convolution (in the field's sense: the kernel is not flipped).
 
@@ -119,7 +124,7 @@ class ConvFunction(Function):
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(grad_y, x, ctx.kernel, s, p, d, ctx.groups)
         if ctx.needs_input_grad[2]:
-            grad_bias = wide(grad_y).transpose(0, 1).flatten(1).sum(1).to(ctx.bias_dtype)
+            grad_bias = per_channel_sum(grad_y).to(ctx.bias_dtype)
         return grad_x, grad_weight, grad_bias, None, None, None, None
 
 
@@ -173,7 +178,7 @@ class ConvTransposeFunction(Function):
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(y, grad_x, ctx.kernel, s, p, d, ctx.groups)
         if ctx.needs_input_grad[2]:
-            grad_bias = wide(grad_x).transpose(0, 1).flatten(1).sum(1).to(ctx.bias_dtype)
+            grad_bias = per_channel_sum(grad_x).to(ctx.bias_dtype)
         return grad_y, grad_weight, grad_bias, None, None, None, None, None
 
 

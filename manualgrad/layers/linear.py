@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,12 @@ __all__ = ["Bilinear", "BilinearFunction", "Linear", "LinearFunction", "bilinear
 
 def rows(x: Tensor) -> Tensor:
     """``x`` as a matrix with a row per sample: (*, I) -> (N, I)."""
-    return x.unsqueeze(0) if x.dim() == 1 else x.flatten(0, -2)
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def pairs(a: Tensor, b: Tensor) -> Tensor:
+    """All products of a feature of ``a`` and one of ``b``, per sample: (*, A), (*, B) -> (N, A·B)."""
+    return rows((a.unsqueeze(-1) * b.unsqueeze(-2)).reshape(*a.shape[:-1], a.shape[-1] * b.shape[-1]))
 
 
 class LinearFunction(Function):
@@ -113,11 +120,15 @@ class BilinearFunction(Function):
         u, v, weight = ctx.saved_tensors
         grad_u = grad_v = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_u = torch.einsum("...o,oij,...j->...i", grad_y, weight, v)
+            grad_u = (pairs(grad_y, v) @ weight.transpose(1, 2).reshape(-1, weight.shape[1])).reshape(
+                *grad_y.shape[:-1], weight.shape[1]
+            )
         if ctx.needs_input_grad[1]:
-            grad_v = torch.einsum("...o,oij,...i->...j", grad_y, weight, u)
+            grad_v = (pairs(grad_y, u) @ weight.reshape(-1, weight.shape[2])).reshape(
+                *grad_y.shape[:-1], weight.shape[2]
+            )
         if ctx.needs_input_grad[2]:
-            grad_weight = torch.einsum("no,ni,nj->oij", rows(grad_y), rows(u), rows(v))
+            grad_weight = (rows(grad_y).T @ pairs(u, v)).reshape(-1, u.shape[-1], v.shape[-1])
         if ctx.needs_input_grad[3]:
             grad_bias = wide(rows(grad_y)).sum(0).to(ctx.bias_dtype)
         return grad_u, grad_v, grad_weight, grad_bias

@@ -6,6 +6,8 @@ ways: directly if i = j, and through the statistic for every i. The second way i
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Size, Tensor, nn
 
@@ -126,7 +128,7 @@ class GroupNormFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None, num_groups: int, eps: float):
-        groups = x.reshape(x.shape[0], num_groups, -1)
+        groups = grouped(x, num_groups)
         mean, rstd = standardize(groups, (2,), eps)
         y = ((groups - mean) * rstd).reshape(x.shape)
         y = y if weight is None else y * per_channel(weight, x.dim())
@@ -144,7 +146,7 @@ class GroupNormFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor, _mean, _rstd):
         x, weight, mean, rstd = ctx.saved_tensors
-        groups = x.reshape(x.shape[0], ctx.num_groups, -1)
+        groups = grouped(x, ctx.num_groups)
         if torch.is_grad_enabled():  # differentiated again: μ and r are functions of x, not constants
             mean, rstd = standardize(groups, (2,), ctx.eps)
         x_hat = (groups - mean) * rstd
@@ -160,6 +162,11 @@ class GroupNormFunction(Function):
         if ctx.needs_input_grad[2]:
             grad_bias = wide(grad_y).sum(others).to(ctx.bias_dtype)
         return grad_x, grad_weight, grad_bias, None, None
+
+
+def grouped(x: Tensor, num_groups: int) -> Tensor:
+    """The elements of each group in one axis: (B, C, *) -> (B, G, N)."""
+    return x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
 
 
 def per_channel(parameter: Tensor, ndim: int) -> Tensor:

@@ -95,10 +95,11 @@ class MaxPoolFunction(Function):
 
 def scatter_to_winners(grad_y: Tensor, winner: Tensor, plane: Ints) -> Tensor:
     """Add each element of ``grad_y`` to the element of its plane that won."""
-    first = -len(plane)
-    g, winner = wide(grad_y).flatten(first), winner.flatten(first)
-    grad_x = g.new_zeros(*g.shape[:-1], math.prod(plane)).scatter_add(-1, winner, g)
-    return grad_x.unflatten(-1, plane).to(grad_y.dtype)
+    lead = grad_y.shape[: -len(plane)]
+    flat = (*lead, math.prod(grad_y.shape[-len(plane) :]))
+    g, winner = wide(grad_y).reshape(flat), winner.reshape(flat)
+    grad_x = g.new_zeros(*lead, math.prod(plane)).scatter_add(-1, winner, g)
+    return grad_x.reshape(*lead, *plane).to(grad_y.dtype)
 
 
 class AdaptiveMaxPoolFunction(Function):

@@ -37,7 +37,7 @@ class EmbeddingFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (index,) = ctx.saved_tensors
-        index, g = index.flatten(), grad_y.flatten(0, index.dim() - 1) if index.dim() else grad_y.unsqueeze(0)
+        index, g = index.reshape(-1), grad_y.reshape(index.numel(), ctx.size[1])
         if (
             ctx.sparse
         ):  # only the rows in use are stored; an optimizer must not see the padding row among them

@@ -1,0 +1,63 @@
+"""Command line: ``python -m manualgrad list`` and ``python -m manualgrad check NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from .catalog import CATALOG, Layer, find
+from .check import check
+
+
+def table(rows: Sequence[Layer]) -> str:
+    """The layers as a table in Markdown, as it stands in the README."""
+    lines = ["| family | layer | functional | cases checked |", "|---|---|---|---|"]
+    for row in rows:
+        functional = f"`{row.functional.__name__}`" if row.functions else row.note
+        lines.append(f"| {row.family} | `{row.name}` | {functional} | {len(row.cases) + len(row.edges)} |")
+    return "\n".join(lines)
+
+
+def check_row(row: Layer) -> bool:
+    """Check every case of a layer, printing a report for each."""
+    print(f"{row.name}: {len(row.cases)} cases" + (f" ({row.note})" if row.note else ""))
+    passed = True
+    for case in row.cases:
+        if case.no_derivative:
+            print(f"- {case}\n  compared with torch only, in the tests: {case.no_derivative}")
+            continue
+        torch.manual_seed(0)
+        report = check(case.build(row.module), *case.draw(), **case.forward)
+        print(f"- {case}\n{report}")
+        passed = passed and report.ok
+    return passed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status is 1 if a check failed, 2 if the command is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m manualgrad", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="print the table of layers")
+    checking = commands.add_parser("check", help="check the derivatives of layers")
+    checking.add_argument("names", nargs="+", metavar="NAME", help="a layer, Function or functional; or: all")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "list":
+        print(table(CATALOG))
+        derived = sum(bool(row.functions) for row in CATALOG)
+        print(f"\n{len(CATALOG)} layers, {derived} of them with a hand-written backward")
+        return 0
+    try:
+        rows = list(CATALOG) if arguments.names == ["all"] else [find(name) for name in arguments.names]
+    except KeyError as error:
+        print(f"manualgrad check: {error.args[0]}", file=sys.stderr)
+        return 2
+    failed = [row.name for row in rows if not check_row(row)]
+    print("all passed" if not failed else f"FAILED: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

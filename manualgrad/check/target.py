@@ -1,0 +1,107 @@
+"""What is being checked, as a function of named tensors."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Target"]
+
+SEED = 0
+
+
+class Target:
+    """A Function, functional or module at one point, callable with other values of its differentiable tensors.
+
+    Args:
+        target, inputs, kwargs: as :func:`manualgrad.check` takes them.
+    """
+
+    def __init__(self, target: Any, inputs: Sequence[Any], kwargs: dict[str, Any]):
+        if not callable(target) or (inspect.isclass(target) and not _is_function(target)):
+            what = target.__name__ if inspect.isclass(target) else type(target).__name__
+            hint = "; check an instance of it" if inspect.isclass(target) else ""
+            raise TypeError(
+                f"check: expected an autograd Function, a module or a callable, but got {what}{hint}"
+            )
+        self.target = target
+        self.name = getattr(target, "__name__", None) or type(target).__name__
+        self._module = copy.deepcopy(target).double() if isinstance(target, nn.Module) else None
+        # Every argument has a name; positional ones also keep their place.
+        self._positional = list(zip(_argument_names(target, len(inputs)), inputs))
+        self._keywords = kwargs
+        arguments = dict(self._positional) | kwargs
+        floating = {k: v for k, v in arguments.items() if isinstance(v, Tensor) and v.is_floating_point()}
+        wanted = {k: v for k, v in floating.items() if v.requires_grad} or floating
+        self._point = {k: v.detach() for k, v in wanted.items()}
+        if self._module is not None:
+            self._point |= {k: p.detach() for k, p in self._module.named_parameters() if p.requires_grad}
+        if not self._point:
+            raise TypeError(f"check: {self.name} has no floating-point tensor to differentiate by")
+
+    @property
+    def names(self) -> list[str]:
+        """The arguments (and parameters) whose gradients are checked."""
+        return list(self._point)
+
+    def tensors(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+        """Their values, as leaves that require a gradient."""
+        return [t.to(dtype, copy=True).requires_grad_() for t in self._point.values()]
+
+    def __call__(self, tensors: Sequence[Tensor], through: Callable | None = None) -> tuple[Tensor, ...]:
+        """The floating-point outputs at other values, of the target or of ``through`` in its place.
+
+        The random seed and the module's buffers are the same at every call.
+        """
+        # Inputs are passed as copies with the same strides: a layer that works in place may overwrite them.
+        copies = [
+            torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=t.device).copy_(t) for t in tensors
+        ]
+        values = dict(zip(self._point, copies))
+        dtype = tensors[0].dtype
+        args = [values.get(name, _cast(value, dtype)) for name, value in self._positional]
+        kwargs = {name: values.get(name, _cast(value, dtype)) for name, value in self._keywords.items()}
+        call = self._bind(through, values, dtype)
+        devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(SEED)
+            outputs = call(*args, **kwargs)
+        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        return tuple(o for o in outputs if isinstance(o, Tensor) and o.is_floating_point())
+
+    def _bind(self, through: Callable | None, values: dict[str, Tensor], dtype: torch.dtype) -> Callable:
+        if self._module is None or (through is not None and not isinstance(through, nn.Module)):
+            target = self.target if through is None else through
+            return target.apply if _is_function(target) else target
+        module = self._module if through is None else through
+        state = {k: b.clone() for k, b in self._module.named_buffers()}
+        state |= dict(self._module.named_parameters())
+        state = {k: _cast(v, dtype) for k, v in state.items()} | {
+            k: v for k, v in values.items() if k in state
+        }
+        return lambda *args, **kwargs: torch.func.functional_call(module, state, args, kwargs)
+
+
+def _is_function(target: Any) -> bool:
+    return inspect.isclass(target) and issubclass(target, torch.autograd.Function)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.detach().to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _argument_names(target: Any, count: int) -> list[str]:
+    called = target.forward if _is_function(target) or isinstance(target, nn.Module) else target
+    try:
+        parameters = list(inspect.signature(called).parameters.values())
+    except (TypeError, ValueError):  # a builtin has no signature
+        parameters = []
+    if _is_function(target) and target.setup_context is torch.autograd.Function.setup_context:
+        parameters = parameters[1:]  # forward(ctx, ...)
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:count]
+    return names + [f"argument {i}" for i in range(len(names), count)]
