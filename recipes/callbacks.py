@@ -93,10 +93,15 @@ class EpochLines(ProgressBar):
     """One line per epoch on stderr, where there is no terminal to draw a bar in."""
 
     _enabled = True
+    _started = 0.0
 
     def disable(self) -> None:
         """Called on all processes but the first."""
         self._enabled = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; an epoch that is resumed midway has no other start."""
+        self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

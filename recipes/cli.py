@@ -3,6 +3,7 @@
 import argparse
 import csv
 import logging
+import os
 import sys
 import time
 import warnings
@@ -46,6 +47,8 @@ Train a network on MNIST, test its best checkpoint, draw what it learned.
   python -m recipes test --ckpt_path RUN/best.ckpt  test a checkpoint
   python -m recipes fit --help                     all options
 """
+# Of jsonargparse 4's, that Lightning calls it in a way that 5 will not have.
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 # Warnings of libraries that tell the user nothing to act on.
 IGNORED_WARNINGS = (
     r"Checkpoint directory .* exists and is not empty",  # the run folder, which holds config.yaml by then
@@ -79,7 +82,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _quiet():
             RecipeCLI(expand(argv))
-    except (UsageError, ArgumentError) as error:
+    except ArgumentError as error:
+        return _fail(f"{error}; all options: python -m recipes fit --help", status=2)
+    except UsageError as error:
         return _fail(error, status=2)
     except (RecipeError, DataError, MisconfigurationException) as error:
         return _fail(error, status=1)
@@ -200,21 +205,29 @@ class RecipeCLI(LightningCLI):
             self.folder = new_folder(Path(config.trainer.default_root_dir), config.model.network)
 
     def instantiate_classes(self) -> None:
-        """As Lightning does, a ValueError being an option's wrong value."""
+        """As Lightning does; a ValueError is an option's wrong value."""
+        trainer = self._own_config().trainer
         try:
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
+        except ValueError as error:
             self._clear_folder()
-            trainer = self._own_config().trainer
-            devices = f" (--trainer.accelerator {trainer.accelerator} --trainer.devices {trainer.devices})"
-            raise RecipeError(f"{_one_line(error)}{devices}") from error
+            raise UsageError(str(error)) from error
+        except MisconfigurationException as error:
+            self._clear_folder()
+            devices = f"--trainer.accelerator {trainer.accelerator} --trainer.devices {trainer.devices}"
+            raise RecipeError(
+                f"{devices}: {error} With torch {torch.__version__}, this machine has "
+                f"{torch.cuda.device_count()} CUDA GPUs; --trainer.accelerator cpu works everywhere"
+            ) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add logger, checkpoints, progress and clock, so that no installed package changes them."""
         config = self._get(self.config_init, "trainer")
         self.timer = Timer()
         callbacks = [self.timer, StopBetweenSteps()]
-        if not config.fast_dev_run:
+        if config.fast_dev_run:
+            kwargs["logger"] = False
+        else:
             root, name, version = self.folder.parent.parent, self.folder.parent.name, self.folder.name
             kwargs["logger"] = CSVLogger(root, name, version, flush_logs_every_n_steps=50)
             if self.subcommand == "fit":
@@ -334,7 +347,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RecipeError(f"--ckpt_path {path} cannot be read: {_one_line(error)[:200]}") from error
+        raise RecipeError(f"--ckpt_path {path} is no checkpoint, or a broken one") from error
     needed = {"state_dict", "hyper_parameters", "global_step"}
     if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
         raise RecipeError(f"--ckpt_path {path} is no checkpoint of these recipes")

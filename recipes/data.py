@@ -13,7 +13,7 @@ from recipes import mnist
 __all__ = ["MNIST", "Batches", "jitter"]
 
 MEAN, STD = 0.1307, 0.3081
-VALIDATION_DIGITS = 5_000
+TRAINING_DIGITS, VALIDATION_DIGITS = 55_000, 5_000
 
 
 class Batches:
@@ -96,16 +96,18 @@ def jitter(images: Tensor, moves: Tensor, *, shift: float, rotate: float, scale:
 
     Args:
         images: (B, 1, H, W), floating point.
-        moves: (B, 4) in [-1, 1): the part of the largest shift right, shift down, rotation and scaling.
+        moves: (B, 4) in [-1, 1): the part of the largest shift to the right, shift down,
+            counterclockwise rotation, and enlargement.
         shift: largest shift, in pixels.
         rotate: largest rotation, in degrees.
-        scale: largest scaling, as a fraction of the size.
+        scale: largest enlargement, as a fraction of the size.
     """
     height, width = images.shape[-2:]
-    right, down = moves[:, 0] * (2 * shift / width), moves[:, 1] * (2 * shift / height)
+    # The grid says where each pixel is taken from: the inverse of the move, in units of half a side.
+    left, up = moves[:, 0] * (-2 * shift / width), moves[:, 1] * (-2 * shift / height)
     angle, size = torch.deg2rad(moves[:, 2] * rotate), 1 + moves[:, 3] * scale
-    cos, sin = torch.cos(angle) * size, torch.sin(angle) * size
-    rows = torch.stack([cos, -sin, right, sin, cos, down], dim=1).view(-1, 2, 3)
+    cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
+    rows = torch.stack([cos, -sin, left, sin, cos, up], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(rows, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
@@ -138,8 +140,8 @@ class MNIST(LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"--data.batch_size {batch_size}: a batch needs at least one digit")
+        if not 1 <= batch_size <= TRAINING_DIGITS:
+            raise ValueError(f"--data.batch_size {batch_size}: give a number from 1 to {TRAINING_DIGITS}")
         self.root = Path(root)
         self.batch_size = batch_size
         self.moves = {"shift": shift, "rotate": rotate, "scale": scale}

@@ -88,6 +88,11 @@ def ensure(root: Path) -> tuple[Path, str]:
     if folder := find(root):
         return folder, "folder"
     folder = root / "MNIST" / "raw"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        mend = "name another folder with --data.root"
+        raise DataError(f"cannot make the folder {folder}: {error.strerror}; {mend}") from None
     failures = []
     for source, fetch in FETCHERS.items():
         try:
@@ -154,11 +159,9 @@ _FETCH_ERRORS = (
 
 def _fetch_into(folder: Path, fetch: Callable[[Path], None]) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder)
     except OSError as error:
-        mend = "name another folder with --data.root"
-        raise DataError(f"cannot write to {folder}: {error.strerror}; {mend}") from None
+        raise DataError(f"cannot write to {folder}: {error.strerror}") from None
     with temporary as name:
         try:
             fetch(Path(name))

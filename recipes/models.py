@@ -78,6 +78,15 @@ class Classifier(LightningModule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        most = 4 if network == "cnn" else len(widths)
+        if len(widths) > most or any(width < 1 for width in widths):
+            raise ValueError(f"--model.widths {widths}: {network} takes up to {most} widths of at least 1")
+        if not (lr > 0 and weight_decay >= 0 and 0 <= warmup <= 1 and 0 <= label_smoothing <= 1):
+            raise ValueError(
+                f"--model.lr {lr} --model.weight_decay {weight_decay} --model.warmup {warmup} "
+                f"--model.label_smoothing {label_smoothing}: lr must be positive, weight_decay not "
+                "negative, the other two fractions"
+            )
         self.save_hyperparameters()
         nn = import_module(f"{backend}.nn")
         self.net = NETWORKS[network](nn, widths)

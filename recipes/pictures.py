@@ -84,16 +84,22 @@ def draw_mistakes(images: Tensor, true: Tensor, predicted: Tensor, path: Path, m
         path: the PNG to write.
         most: draw at most this many, in the order of the test set.
     """
-    shown = min(len(images), most)
-    columns, rows = 10, max(1, -(-shown // 10))
+    shown, columns = min(len(images), most), 10
+    rows = max(1, -(-shown // columns))
     figure = Figure(figsize=(columns, rows * 1.25 + 0.6), layout="constrained")
+    # One picture of all digits, each under the room for its label: sixty axes would take seconds to lay out.
+    height, width = images.shape[-2] + 9, images.shape[-1] + 6
+    sheet = np.full((rows * height, columns * width), images.min() if shown else 0.0)
+    axes = figure.subplots()
+    for position in range(shown):
+        top, left = position // columns * height + 9, position % columns * width + 3
+        sheet[top : top + images.shape[-2], left : left + images.shape[-1]] = images[position, 0].numpy()
+        label = f"{true[position]} → {predicted[position]}"
+        axes.text(left + images.shape[-1] / 2, top - 1, label, ha="center", va="bottom", size=10)
+    axes.imshow(sheet, cmap="gray_r")
+    axes.axis("off")
     which = f"{len(images)} misread test digits" + (f", the first {shown}" if shown < len(images) else "")
-    figure.suptitle(f"{which}: true → predicted" if shown else "No test digit was misread")
-    for position, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.axis("off")
-        if position < shown:
-            axes.imshow(images[position, 0].numpy(), cmap="gray_r")
-            axes.set_title(f"{true[position]} → {predicted[position]}", fontsize=10)
+    axes.set_title(f"{which}: true → predicted" if shown else "No test digit was misread")
     figure.savefig(path, dpi=120)
 
 
