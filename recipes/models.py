@@ -51,6 +51,12 @@ def cnn(nn: ModuleType, widths: list[int]) -> torch.nn.Module:
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(([1, *widths])[-1] * side * side, 10))
 
 
+def _namespace(backend: str, name: str) -> ModuleType:
+    # An import that draws random numbers must not change the weights that are drawn next.
+    with torch.random.fork_rng(devices=[]):
+        return import_module(f"{backend}.{name}")
+
+
 NETWORKS = {"cnn": cnn, "mlp": mlp}
 
 
@@ -88,7 +94,7 @@ class Classifier(LightningModule):
                 "negative, the other two fractions"
             )
         self.save_hyperparameters()
-        nn = import_module(f"{backend}.nn")
+        nn = _namespace(backend, "nn")
         self.net = NETWORKS[network](nn, widths)
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.confusion = torch.zeros(10, 10, dtype=torch.long)
@@ -96,7 +102,8 @@ class Classifier(LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 10) of images (B, 1, 28, 28)."""
-        return self.net(x)
+        # The digits come as float32; under --trainer.precision 64-true the weights are float64.
+        return self.net(x.to(self.dtype))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch; logs it and the accuracy of the step."""
@@ -135,7 +142,7 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, its learning rate set anew at every step."""
-        optim = import_module(f"{self.hparams['backend']}.optim")
+        optim = _namespace(self.hparams["backend"], "optim")
         options = {name: self.hparams[name] for name in ("lr", "weight_decay")}
         optimizer = optim.AdamW(self.parameters(), **options)
         # Not OneCycleLR: its state holds the number of steps, and a resumed run may have more of them.
@@ -144,6 +151,9 @@ class Classifier(LightningModule):
 
     def _one_cycle(self, step: int) -> float:
         """Factor of the learning rate: a line up from 0.1 to 1, a cosine down to 0; 1 if there is no end."""
+        if step == 0:
+            # Asked before a resumed run's state is there: the Trainer must not set up batches yet.
+            return 0.1 if self.hparams["warmup"] else 1.0
         total = self.trainer.estimated_stepping_batches
         if math.isinf(total):
             return 1.0

@@ -151,6 +151,7 @@ def test_ctrl_c_loses_nothing_and_the_resumed_run_equals_an_unbroken_one(
 
     status, _, err, resumed = run(*command[1].split())
     assert status == 0, err
+    print(rows(unbroken, "train/loss"), rows(resumed, "train/loss"))
     whole, parts = weights(unbroken / "last.ckpt"), weights(resumed / "last.ckpt")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     expected = rows(unbroken, "train/loss")
@@ -345,6 +346,9 @@ def losses(name: str, backend: str, root: str, steps: int) -> torch.Tensor:
     model = Classifier(**config["model"], backend=backend)
     trainer = pl.Trainer(
         accelerator="cpu",
+        # In float32 a ReLU or a maximum at a tie turns one rounding into another curve within a few dozen
+        # steps: torch differs from itself as much when its weights are changed by 1e-7.
+        precision="64-true",
         max_steps=steps,
         logger=False,
         enable_checkpointing=False,
@@ -358,7 +362,7 @@ def losses(name: str, backend: str, root: str, steps: int) -> torch.Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.")
-@pytest.mark.parametrize(("name", "tolerance"), [("mlp", 1e-4), ("cnn", 1e-3)])
+@pytest.mark.parametrize(("name", "tolerance"), [("mlp", 1e-9), ("cnn", 1e-9)])
 def test_backends_have_the_same_loss_curve(name: str, tolerance: float, data_root: str) -> None:
     ours, control = (losses(name, backend, data_root, steps=200) for backend in ("manualgrad", "torch"))
     assert len(ours) == 200
