@@ -15,8 +15,21 @@ from torch import Tensor
 from . import functional as F
 from . import nn
 from .function import Function
-from .layers import activation, batchnorm, conv, cross_entropy, dropout, linear, loss, normalization
-from .layers import padding, pooling, reshape, softmax, sparse
+from .layers import (
+    activation,
+    batchnorm,
+    conv,
+    cross_entropy,
+    dropout,
+    linear,
+    loss,
+    normalization,
+    padding,
+    pooling,
+    reshape,
+    softmax,
+    sparse,
+)
 
 __all__ = ["CATALOG", "Case", "Layer", "Sample", "find"]
 
@@ -25,34 +38,47 @@ __all__ = ["CATALOG", "Case", "Layer", "Sample", "find"]
 class Sample:
     """A tensor to be drawn at random, or given: what a layer takes as an input."""
 
+    shape: tuple[int, ...]
     draw: Callable[[torch.dtype], Tensor]
 
 
 def real(*shape: int) -> Sample:
     """Normally distributed."""
-    return Sample(lambda dtype: torch.randn(shape, dtype=torch.float64).to(dtype))
+    return Sample(shape, lambda dtype: torch.randn(shape, dtype=torch.float64).to(dtype))
 
 
 def index(*shape: int, high: int) -> Sample:
     """Integers in [0, high)."""
-    return Sample(lambda dtype: torch.randint(high, shape))
+    return Sample(shape, lambda dtype: torch.randint(high, shape))
 
 
 def probability(*shape: int) -> Sample:
     """Strictly between 0 and 1."""
-    return Sample(lambda dtype: (0.05 + 0.9 * torch.rand(shape, dtype=torch.float64)).to(dtype))
+    return Sample(shape, lambda dtype: (0.05 + 0.9 * torch.rand(shape, dtype=torch.float64)).to(dtype))
 
 
 def distribution(*shape: int) -> Sample:
     """Positive, with sum 1 along the class axis."""
     axis = min(1, len(shape) - 1)
-    return Sample(lambda dtype: torch.randn(shape, dtype=torch.float64).softmax(axis).to(dtype))
+    return Sample(shape, lambda dtype: torch.randn(shape, dtype=torch.float64).softmax(axis).to(dtype))
 
 
 def given(*values: Any) -> Sample:
     """These numbers, in one axis."""
-    tensor = torch.tensor(values)
-    return Sample(lambda dtype: tensor.to(dtype) if tensor.is_floating_point() else tensor.clone())
+    return constant(torch.tensor(values))
+
+
+def constant(tensor: Tensor) -> Sample:
+    """This tensor, in the dtype asked for unless it holds integers."""
+    shape = tuple(tensor.shape)
+    return Sample(
+        shape, lambda dtype: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+    )
+
+
+def row_of(*values: float) -> Sample:
+    """A batch of one sample with these numbers."""
+    return constant(torch.tensor([values]))
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,7 @@ class Case:
 
     def __str__(self) -> str:
         shown = [_show(a) for a in self.args] + [f"{k}={_show(v)}" for k, v in self.kwargs.items()]
-        shapes = " ".join("x".join(map(str, s.draw(torch.float32).shape)) or "scalar" for s in self.inputs)
+        shapes = " ".join("x".join(map(str, s.shape)) or "scalar" for s in self.inputs)
         forward = "".join(f" {k}={_show(v)}" for k, v in self.forward.items())
         return f"({', '.join(shown)}) {shapes}{forward}{'' if self.training else ' eval'}"
 
@@ -104,7 +130,8 @@ class Layer:
         module: our Module; torch's counterpart has the same name.
         functions: the Functions that it uses; empty where there is nothing to derive.
         functional: our functional; torch's counterpart has the same name in torch.nn.functional.
-        cases: ways to call it, which together reach every option. The first has an output with several elements.
+        cases: ways to call it, which together reach every option. The first has an output with several
+        elements.
         edges: further cases at kinks, ties and infinities, where only agreement with torch can be asked for.
         saves_no_input: with its parameters frozen, a gradient of the input does not need the input.
         random: whether forward draws random numbers.
@@ -127,8 +154,8 @@ class Layer:
     @property
     def family(self) -> str:
         """The page in ``layers/``."""
-        page = self.functional if self.functions else reshape
-        return page.__module__.rpartition(".")[2] if self.functions else "reshape"
+        page = self.functions[0].__module__ if self.functions else reshape.__name__
+        return page.rpartition(".")[2]
 
     @property
     def torch_module(self) -> type[torch.nn.Module]:
@@ -195,43 +222,46 @@ def axis_softmax(module, function, functional) -> Layer:
     )
 
 
-def plane(ndim: int, *lead: int, size: int = 5) -> Sample:
-    """An image of ``ndim`` axes of slightly different lengths behind the axes ``lead``."""
-    return real(*lead, *(size + k for k in range(ndim)))
+def plane(ndim: int, *lead: int, extra: int = 0) -> Sample:
+    """An image of ``ndim`` axes of slightly different, small lengths behind the axes ``lead``."""
+    smallest = (5, 4, 3)[ndim - 1] + extra
+    return real(*lead, *(smallest + k for k in range(ndim)))
 
 
 def convolution(ndim: int) -> Layer:
-    size = 5 if ndim < 3 else 4
-    x, pads = plane(ndim, 2, 4, size=size), (padding.ConstantPadFunction, padding.IndexPadFunction)
+    x, pads = plane(ndim, 2, 2), (padding.ConstantPadFunction, padding.IndexPadFunction)
     cases = [
-        case(4, 3, 3, inputs=x),
-        case(4, 4, 3, stride=2, padding=1, groups=2, inputs=x),
-        case(4, 3, 2, dilation=2, bias=False, inputs=x),
-        case(4, 3, tuple(range(1, ndim + 1)), padding=tuple(range(ndim)), inputs=x),
-        case(4, 4, 3, padding="same", groups=4, inputs=x),
-        case(4, 2, 2, padding="same", dilation=1, inputs=x),
-        case(4, 2, 2, padding="valid", inputs=x),
-        *(case(4, 2, 3, padding=1, padding_mode=mode, inputs=x) for mode in ("reflect", "replicate", "circular")),
-        case(4, 2, 3, padding="same", padding_mode="circular", inputs=x),
-        case(4, 2, 1, stride=3, inputs=x),
-        case(4, 2, 2, inputs=plane(ndim, 4, size=size)),
-        case(4, 2, 2, inputs=plane(ndim, 0, 4, size=size)),
-    ]  # fmt: skip
+        case(2, 3, 3, inputs=x),
+        case(2, 4, 3, stride=2, padding=1, groups=2, inputs=x),
+        case(2, 3, 2, dilation=2, bias=False, inputs=x),
+        case(2, 3, tuple(range(1, ndim + 1)), padding=tuple(range(ndim)), inputs=x),
+        case(2, 2, 3, padding="same", groups=2, inputs=x),
+        case(2, 1, 2, padding="same", inputs=x),
+        case(2, 1, 2, padding="valid", inputs=x),
+        *(
+            case(2, 1, 3, padding=1, padding_mode=mode, inputs=x)
+            for mode in ("reflect", "replicate", "circular")
+        ),
+        case(2, 1, 2, padding="same", padding_mode="circular", inputs=x),
+        case(2, 1, 1, stride=3, inputs=x),
+        case(2, 1, 2, inputs=plane(ndim, 2)),
+        case(2, 1, 2, inputs=plane(ndim, 0, 2)),
+    ]
     module, functional = getattr(nn, f"Conv{ndim}d"), getattr(F, f"conv{ndim}d")
     return Layer(module, (conv.ConvFunction, *pads), functional, tuple(cases), saves_no_input=True)
 
 
 def transposed_convolution(ndim: int) -> Layer:
-    x = plane(ndim, 2, 4, size=3 if ndim < 3 else 2)
-    output_size = [7 + 2 * k for k in range(ndim)] if ndim < 3 else [5, 7, 9]
+    x = plane(ndim, 2, 2, extra=-1)
+    larger = [2 * length + 2 for length in x.shape[2:]]  # than the default, 2 length + 1
     cases = [
-        case(4, 3, 3, inputs=x),
-        case(4, 4, 3, stride=2, padding=1, output_padding=1, groups=2, inputs=x),
-        case(4, 2, 2, dilation=3, output_padding=2, bias=False, inputs=x),
-        case(4, 2, tuple(range(1, ndim + 1)), padding=(0,) * ndim, inputs=x),
-        case(4, 2, 3, stride=2, inputs=x, forward={"output_size": output_size}),
-        case(4, 2, 2, inputs=plane(ndim, 4, size=2)),
-        case(4, 2, 2, inputs=plane(ndim, 0, 4, size=2)),
+        case(2, 3, 3, inputs=x),
+        case(2, 4, 3, stride=2, padding=1, output_padding=1, groups=2, inputs=x),
+        case(2, 1, 2, dilation=3, output_padding=2, bias=False, inputs=x),
+        case(2, 1, tuple(range(1, ndim + 1)), padding=(0,) * ndim, inputs=x),
+        case(2, 1, 3, stride=2, inputs=x, forward={"output_size": larger}),
+        case(2, 1, 2, inputs=plane(ndim, 2, extra=-1)),
+        case(2, 1, 2, inputs=plane(ndim, 0, 2, extra=-1)),
     ]
     module, functional = getattr(nn, f"ConvTranspose{ndim}d"), getattr(F, f"conv_transpose{ndim}d")
     return Layer(module, (conv.ConvTransposeFunction,), functional, tuple(cases), saves_no_input=True)
@@ -250,8 +280,8 @@ def max_pooling(ndim: int) -> Layer:
         case(2, inputs=plane(ndim, 0, 2)),
     ]
     module, functional = getattr(nn, f"MaxPool{ndim}d"), getattr(F, f"max_pool{ndim}d")
-    flat = Sample(lambda dtype: torch.zeros(1, 1, *(4,) * ndim, dtype=dtype))
-    endless = Sample(lambda dtype: torch.full((1, 1, *(4,) * ndim), -INF, dtype=dtype))
+    flat = constant(torch.zeros(1, 1, *(4,) * ndim))
+    endless = constant(torch.full((1, 1, *(4,) * ndim), -INF))
     edges = (case(2, inputs=flat), case(2, inputs=endless), case(3, stride=1, padding=1, inputs=flat))
     return Layer(module, (pooling.MaxPoolFunction,), functional, tuple(cases), edges, saves_no_input=True)
 
@@ -276,7 +306,12 @@ def avg_pooling(ndim: int) -> Layer:
 
 def adaptive_pooling(kind: str, ndim: int) -> Layer:
     x = plane(ndim, 2, 2)
-    cases = [case(2, inputs=x), case(3, inputs=x), case(1, inputs=x), case(7, inputs=plane(ndim, 2, size=3))]
+    cases = [
+        case(2, inputs=x),
+        case(3, inputs=x),
+        case(1, inputs=x),
+        case(7, inputs=plane(ndim, 2, extra=-1)),
+    ]
     if ndim > 1:
         cases.append(case((None, *range(2, ndim + 1)), inputs=x))
     if kind == "max":
@@ -290,7 +325,7 @@ def adaptive_pooling(kind: str, ndim: int) -> Layer:
 
 
 def batch_normalization(ndim: int) -> Layer:
-    x = plane(ndim, 3, 2, size=2)
+    x = plane(ndim, 3, 2, extra=-2)
     cases = [
         case(2, inputs=x),
         case(2, inputs=x, training=False),
@@ -333,10 +368,13 @@ def difference(module, function, functional, parameter: str | None = None, *valu
     return Layer(module, (function,), functional, tuple(cases), edges)
 
 
+CHANCES = probability(4, 3)
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])  # of three classes, or columns
 LOGITS, CLASSES = real(4, 3), index(4, high=3)
 SPATIAL = (real(2, 3, 2, 2), index(2, 2, 2, high=3))
 SOFT = (real(4, 3), distribution(4, 3))
+PADDING_ROW, BY_FREQUENCY = "the padding row gets no gradient", "divided by frequency"
+REWRITES = "forward rewrites the weight"
 SOME_IGNORED = (LOGITS, given(0, -100, 2, 1))
 
 CATALOG: tuple[Layer, ...] = (
@@ -440,11 +478,11 @@ CATALOG: tuple[Layer, ...] = (
             case(5, 3, inputs=index(high=5)),
             case(5, 3, inputs=index(0, high=5)),
             case(5, 3, padding_idx=4, inputs=index(4, high=4)),
-            case(5, 3, padding_idx=-5, inputs=given(0, 1, 0, 3), no_derivative="the padding row gets no gradient"),
-            case(5, 3, scale_grad_by_freq=True, inputs=given(1, 1, 2, 1), no_derivative="divided by frequency"),
-            case(5, 3, max_norm=0.5, inputs=index(4, high=5), no_derivative="forward rewrites the weight"),
-            case(5, 3, max_norm=1.0, norm_type=1.0, inputs=index(4, high=5), no_derivative="forward rewrites the weight"),
-            case(5, 3, sparse=True, padding_idx=1, inputs=given(0, 1, 0, 3), no_derivative="the padding row gets no gradient"),
+            case(5, 3, padding_idx=-5, inputs=given(0, 1, 0, 3), no_derivative=PADDING_ROW),
+            case(5, 3, scale_grad_by_freq=True, inputs=given(1, 1, 2, 1), no_derivative=BY_FREQUENCY),
+            case(5, 3, max_norm=0.5, inputs=index(4, high=5), no_derivative=REWRITES),
+            case(5, 3, max_norm=1.0, norm_type=1.0, inputs=index(4, high=5), no_derivative=REWRITES),
+            case(5, 3, sparse=True, padding_idx=1, inputs=given(0, 1, 0, 3), no_derivative=PADDING_ROW),
         ),
     ),
     Layer(
@@ -469,8 +507,8 @@ CATALOG: tuple[Layer, ...] = (
             case(reduction="none", inputs=(real(3), distribution(3))),
         ),
         edges=(
-            case(inputs=(given(1e4, -1e4, 0.0), Sample(lambda dtype: torch.tensor(1)))),
-            case(reduction="none", inputs=(Sample(lambda d: torch.tensor([[0.0, -INF, 1.0]], dtype=d)), given(0))),
+            case(inputs=(given(1e4, -1e4, 0.0), constant(torch.tensor(1)))),
+            case(reduction="none", inputs=(row_of(0.0, -INF, 1.0), given(0))),
             case(inputs=(LOGITS, given(-100, -100, -100, -100))),
         ),
     ),
@@ -489,8 +527,8 @@ CATALOG: tuple[Layer, ...] = (
         ),
         edges=(
             case(inputs=(LOGITS, given(-100, -100, -100, -100))),
-            case(inputs=(Sample(lambda d: torch.tensor([[0.0, -INF]], dtype=d)), given(1))),
-            case(reduction="none", inputs=(Sample(lambda d: torch.tensor([[-INF, 0.0]], dtype=d)), given(-100))),
+            case(inputs=(row_of(0.0, -INF), given(1))),
+            case(reduction="none", inputs=(row_of(-INF, 0.0), given(-100))),
         ),
     ),
     difference(nn.MSELoss, loss.MSELossFunction, F.mse_loss),
@@ -502,22 +540,23 @@ CATALOG: tuple[Layer, ...] = (
         (loss.BCELossFunction,),
         F.binary_cross_entropy,
         (
-            *(case(reduction=reduction, inputs=(probability(4, 3), probability(4, 3))) for reduction in REDUCTIONS),
-            case(WEIGHTS, inputs=(probability(4, 3), probability(4, 3))),
+            *(case(reduction=reduction, inputs=(CHANCES, CHANCES)) for reduction in REDUCTIONS),
+            case(WEIGHTS, inputs=(CHANCES, CHANCES)),
             case(inputs=(probability(), probability())),
             case(reduction="sum", inputs=(probability(0, 3), probability(0, 3))),
         ),
         edges=(case(reduction="none", inputs=(given(0.0, 0.0, 1.0, 1.0), given(0.0, 1.0, 0.0, 1.0))),),
+        note="at 0 and 1 the target's gradient is that of the clamped loss; torch's is infinite",
     ),
     Layer(
         nn.BCEWithLogitsLoss,
         (loss.BCEWithLogitsLossFunction,),
         F.binary_cross_entropy_with_logits,
         (
-            *(case(reduction=reduction, inputs=(LOGITS, probability(4, 3))) for reduction in REDUCTIONS),
-            case(WEIGHTS, inputs=(LOGITS, probability(4, 3))),
-            case(pos_weight=WEIGHTS, inputs=(LOGITS, probability(4, 3))),
-            case(WEIGHTS, pos_weight=WEIGHTS.flip(0), reduction="none", inputs=(LOGITS, probability(4, 3))),
+            *(case(reduction=reduction, inputs=(LOGITS, CHANCES)) for reduction in REDUCTIONS),
+            case(WEIGHTS, inputs=(LOGITS, CHANCES)),
+            case(pos_weight=WEIGHTS, inputs=(LOGITS, CHANCES)),
+            case(WEIGHTS, pos_weight=WEIGHTS.flip(0), reduction="none", inputs=(LOGITS, CHANCES)),
             case(inputs=(real(), probability())),
             case(reduction="sum", inputs=(real(0, 3), probability(0, 3))),
         ),

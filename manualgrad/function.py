@@ -29,13 +29,16 @@ __all__ = [
 class Function(torch.autograd.Function):
     """Base class of every hand-written derivative.
 
-    A subclass states ``forward``, ``setup_context`` and ``backward`` as pure functions of tensors, so that vmap,
-    torch.func, torch.compile and double backward work without a further line:
+    A subclass states ``forward``, ``setup_context`` and ``backward`` as pure functions of tensors, so that
+    vmap, torch.func, torch.compile and double backward work without a further line:
 
     - ``forward`` computes; what is worth keeping beyond the result is returned as a further output.
-    - ``setup_context`` marks such outputs non-differentiable and saves what the gradient needs, and only that:
-      ``ctx.needs_input_grad`` is known here. Tensors go through ``ctx.save_for_backward``, never onto ``ctx``.
-    - ``backward`` returns one gradient per argument of ``forward``, in its order, None where there is none. Where
+    - ``setup_context`` marks such outputs non-differentiable and saves what the gradient needs, and only
+    that:
+      ``ctx.needs_input_grad`` is known here. Tensors go through ``ctx.save_for_backward``, never onto
+      ``ctx``.
+    - ``backward`` returns one gradient per argument of ``forward``, in its order, None where there is none.
+    Where
       it uses a saved further output, it recomputes it from the inputs if ``torch.is_grad_enabled()``: then
       backward itself is being differentiated, and the saved value is a constant to autograd.
     """
@@ -46,9 +49,9 @@ class Function(torch.autograd.Function):
 class Autocast(NamedTuple):
     """What ``torch.autocast`` does to the inputs of a layer, by kind of device, as torch does it.
 
-    ``"low"`` casts them to the autocast dtype, ``"float32"`` casts them up, ``"widest"`` to the widest dtype among
-    them; None takes them as they are. It is an argument of :func:`apply` and not an attribute of the Function,
-    because torch.compile cannot read those.
+    ``"low"`` casts them to the autocast dtype, ``"float32"`` casts them up, ``"widest"`` to the widest dtype
+    among them; None takes them as they are. It is an argument of :func:`apply` and not an attribute of the
+    Function, because torch.compile cannot read those.
     """
 
     cpu: str | None
@@ -90,7 +93,7 @@ def apply(function: type[Function], *args, autocast: Autocast = UNCHANGED) -> An
 
 
 def transforming() -> bool:
-    """Whether torch.compile traces or a torch.func transform runs: values of tensors cannot be looked at then."""
+    """Whether torch.compile traces or a torch.func transform runs: values cannot be looked at then."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
@@ -101,11 +104,13 @@ def wide(x: Tensor) -> Tensor:
 
 def _enter(function: type[Function], args: tuple) -> Any:
     # Function.apply spends 10 µs in inspect.signature to bind default arguments. All of them are always given
-    # here, so outside transforms and tracing the C++ entry point underneath is called. A kernel, the faster twin
-    # of a formula, is to be chosen here too: below this line the inputs are plain and their dtype is final.
+    # here, so outside transforms and tracing the C++ entry point underneath is called. A kernel, the faster
+    # twin of a formula, is to be chosen here too: below this line the inputs are plain and their dtype is
+    # final.
     if transforming():
         return function.apply(*args)
-    return super(torch.autograd.Function, function).apply(*args)
+    below: Any = super(torch.autograd.Function, function)
+    return below.apply(*args)
 
 
 def _cast(args: tuple, policy: str, low: torch.dtype) -> tuple:

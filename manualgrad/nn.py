@@ -1,7 +1,7 @@
 """Every layer with a hand-written backward, under the names of :mod:`torch.nn`.
 
-What has nothing to derive (containers, views of the input) is torch's own, so that a model can be written with
-``from manualgrad import nn`` alone.
+What has nothing to derive (containers, views of the input) is torch's own, so that a model can be written
+with ``from manualgrad import nn`` alone.
 """
 
 from torch.nn import (

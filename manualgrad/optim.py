@@ -1,8 +1,8 @@
 """Update rules, written out: what a gradient is for.
 
-The optimizers are torch's with a ``step`` of their own: constructor, parameter groups, state and state_dict are
-those of :mod:`torch.optim`, so that a checkpoint of one loads into the other. In the formulas w is a parameter,
-g = ∂L/∂w its gradient, α the learning rate: too large overshoots, too small crawls.
+The optimizers are torch's with a ``step`` of their own: constructor, parameter groups, state and state_dict
+are those of :mod:`torch.optim`, so that a checkpoint of one loads into the other. In the formulas w is a
+parameter, g = ∂L/∂w its gradient, α the learning rate: too large overshoots, too small crawls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class SGD(torch.optim.SGD):
                d = g + μ m if nesterov, else m            (without momentum d = g)
                w ← w − α d
     State      momentum_buffer: m
-    Raises     ValueError for the options of torch's that are other implementations: foreach, fused, differentiable
+    Raises     ValueError for the options of torch's that are other implementations: foreach, fused,
+               differentiable
     Source     Robbins, Monro 1951, doi:10.1214/aoms/1177729586; Polyak 1964; Sutskever et al. 2013 (Nesterov)
     """
 
@@ -63,8 +64,8 @@ class Adam(torch.optim.Adam):
                v̂ = (largest v so far) / (1 − β₂ᵗ)        if amsgrad
                w ← w − α m̂ / (√v̂ + ε)
     State      step: t;  exp_avg: m;  exp_avg_sq: v;  max_exp_avg_sq: the largest v, with amsgrad
-    Raises     ValueError for the options of torch's that are other implementations: foreach, fused, capturable,
-               differentiable; RuntimeError for sparse gradients
+    Raises     ValueError for the options of torch's that are other implementations: foreach, fused,
+               capturable, differentiable; RuntimeError for sparse gradients
     Source     Kingma, Ba 2014, arXiv:1412.6980; Reddi, Kale, Kumar 2018, arXiv:1904.09237 (amsgrad)
     """
 
@@ -104,7 +105,7 @@ class Adam(torch.optim.Adam):
 
 
 class AdamW(Adam, torch.optim.AdamW):
-    """Adam whose weight decay acts on the weight itself, not through the gradient, as :class:`torch.optim.AdamW`.
+    """Adam whose weight decay acts on the weight, not through the gradient, as :class:`torch.optim.AdamW`.
 
     Rule       w ← w − α λ w, then as Adam with λ = 0: decay is not divided by √v̂
     Source     Loshchilov, Hutter 2017, arXiv:1711.05101. The rest: Adam

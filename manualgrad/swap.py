@@ -1,7 +1,7 @@
 """Give a model hand-written derivatives, in place, and take them back.
 
-A layer of manualgrad is a subclass of torch's that overrides ``forward`` alone, so swapping is a change of class:
-parameters, buffers, hooks, tied modules and the references of an optimizer stay the objects they are.
+A layer of manualgrad is a subclass of torch's that overrides ``forward`` alone, so swapping is a change of
+class: parameters, buffers, hooks, tied modules and the references of an optimizer stay the objects they are.
 """
 
 from __future__ import annotations
@@ -63,11 +63,12 @@ class SwapReport:
 def swap(model: nn.Module, *, only: Selection = None, skip: Selection = None) -> SwapReport:
     """Change every layer of ``model`` that manualgrad has into it, in place.
 
-    Numbers, state_dict, hooks, optimizers and tied modules stay as they are. A model that torch.compile has wrapped
-    is swapped inside the wrapper, and compiled again at its next call.
+    Numbers, state_dict, hooks, optimizers and tied modules stay as they are. A model that torch.compile has
+    wrapped compiles again at its next call: it watches the classes of its modules.
 
     Args:
-        only: swap only these: a class, a pattern of qualified names such as ``"encoder.*"``, or several of both.
+        only: swap only these: a class, a pattern of qualified names such as ``"encoder.*"``, or several of
+        both.
         skip: leave these alone, likewise.
 
     Returns:
@@ -87,7 +88,7 @@ def unswap(model: nn.Module, *, only: Selection = None, skip: Selection = None) 
 
 @contextlib.contextmanager
 def swapped(model: nn.Module, *, only: Selection = None, skip: Selection = None) -> Iterator[SwapReport]:
-    """Swap ``model`` inside a ``with`` block; what the block found is restored at its end. Arguments: :func:`swap`."""
+    """Swap ``model`` inside a ``with`` block; its end restores what it found. Arguments: :func:`swap`."""
     before = {module: type(module) for module in model.modules()}
     report = swap(model, only=only, skip=skip)
     try:
@@ -96,7 +97,6 @@ def swapped(model: nn.Module, *, only: Selection = None, skip: Selection = None)
         for module, cls in before.items():
             if type(module) is OURS.get(cls):
                 module.__class__ = cls
-        _forget_compiled(model)
 
 
 def _change(model: nn.Module, table: dict, only: Selection, skip: Selection, verb: str) -> SwapReport:
@@ -117,7 +117,6 @@ def _change(model: nn.Module, table: dict, only: Selection, skip: Selection, ver
             report.changed[name] = table[cls]
         elif table is OURS and (reason := _reason(module)):
             report.left[name] = (cls, reason)
-    _forget_compiled(model)
     return report
 
 
@@ -144,15 +143,6 @@ def _is_complex(module: nn.Module) -> bool:
     return any(p.is_complex() for p in module.parameters(recurse=False))
 
 
-def _forget_compiled(model: nn.Module) -> None:
-    # Compiled code has the old classes' forward built in, and does not notice that a class was changed.
-    import sys
-
-    dynamo = sys.modules.get("torch._dynamo")
-    if dynamo is not None and any(isinstance(m, dynamo.OptimizedModule) for m in model.modules()):
-        dynamo.reset()
-
-
 def _selection(argument: str, selection: Selection) -> list | None:
     if selection is None:
         return None
@@ -160,7 +150,8 @@ def _selection(argument: str, selection: Selection) -> list | None:
     for entry in entries:
         if not isinstance(entry, str) and not (isinstance(entry, type) and issubclass(entry, nn.Module)):
             raise TypeError(
-                f"swap: {argument} takes classes of modules and patterns of qualified names, but got {entry!r}"
+                f"swap: {argument} takes classes of modules and patterns of qualified names, but got "
+                f"{entry!r}"
             )
     return entries
 

@@ -29,14 +29,17 @@ def check(
 ) -> Report:
     """Check the backward of ``target`` at ``inputs``, property by property.
 
-    Everything is computed in float64, on copies: neither inputs nor module are changed. Derivatives are compared with
-    central differences at rtol 1e-5, atol 1e-7. Random layers are called with one seed throughout.
+    Everything is computed in float64, on copies: neither inputs nor module are changed. Derivatives are
+    compared with central differences at rtol 1e-5, atol 1e-7. Random layers are called with one seed
+    throughout.
 
     Args:
         target: an autograd Function (its ``apply`` is called), any function of tensors, or a module.
-        inputs, kwargs: its arguments. If one of them requires a gradient, then those that do are checked; else all
+        inputs, kwargs: its arguments. If one of them requires a gradient, then those that do are checked;
+        else all
             floating-point tensors are. A module's parameters are checked too, unless they are frozen.
-        against: what computes the same, to compare with: a callable, or a module with the same parameters. The
+        against: what computes the same, to compare with: a callable, or a module with the same parameters.
+        The
             layers of manualgrad are compared with torch's without being asked.
 
     Returns:

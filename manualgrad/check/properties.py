@@ -19,6 +19,7 @@ STEP = 1e-6  # of central differences, relative to the element where that is lar
 RTOL, ATOL = 1e-5, 1e-7  # derivative against central difference
 EXACT = 1e-10  # one way to compute against another, relative to the largest element
 MOST_ELEMENTS = 100  # of an argument that are moved one by one; more are sampled
+MOST_AGAIN = 20  # for the second derivative, where each move costs a backward
 
 
 def parity(name: str, target: Target, against: Callable | None) -> Row:
@@ -85,7 +86,7 @@ def double_gradient(name: str, target: Target, against: Callable | None) -> Row:
         *(f"grad_output {k}" if len(directions) > 1 else "grad_output" for k in range(len(directions))),
     ]
     for position, argument in enumerate(names):
-        places = chosen(values[position])
+        places = chosen(values[position], MOST_AGAIN)
         left, right = slopes(target, gradients, values, position, places, again)
         problems += mismatch_at(argument, places, left, right, got[position])
     return verdict(name, problems)
@@ -104,7 +105,7 @@ def batched_gradient(name: str, target: Target, against: Callable | None) -> Row
 
 
 def dtypes_and_shapes(name: str, target: Target, against: Callable | None) -> Row:
-    """Each gradient, as backward returns it, has its input's shape and dtype; autograd would hide it if not."""
+    """Each gradient, as backward returns it, has its input's shape and dtype: autograd hides it if not."""
     problems, skipped = [], []
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         inputs = target.tensors(dtype)
@@ -248,7 +249,7 @@ def vector_jacobian(outputs, inputs, directions, **options) -> list[Tensor]:
     """Σ_k ⟨direction_k, ∂output_k/∂input⟩ for each input; zero where an input is not used."""
     live = [(o, d) for o, d in zip(outputs, directions) if o.requires_grad]
     batch = (directions[0].shape[0],) if options.get("is_grads_batched") else ()
-    zeros = [torch.zeros(*batch, *t.shape, dtype=t.dtype, device=t.device) for t in inputs]
+    zeros = [torch.zeros((*batch, *t.shape), dtype=t.dtype, device=t.device) for t in inputs]
     if not live:
         return zeros
     heads, tails = [o for o, _ in live], [d for _, d in live]
@@ -256,12 +257,12 @@ def vector_jacobian(outputs, inputs, directions, **options) -> list[Tensor]:
     return [z if g is None else (g.to_dense() if g.is_sparse else g) for z, g in zip(zeros, grads)]
 
 
-def chosen(tensor: Tensor) -> list[int]:
+def chosen(tensor: Tensor, most: int = MOST_ELEMENTS) -> list[int]:
     """The (flat) elements to move: all, or a sample."""
-    if tensor.numel() <= MOST_ELEMENTS:
+    if tensor.numel() <= most:
         return list(range(tensor.numel()))
     generator = torch.Generator().manual_seed(0)
-    return sorted(torch.randperm(tensor.numel(), generator=generator)[:MOST_ELEMENTS].tolist())
+    return sorted(torch.randperm(tensor.numel(), generator=generator)[:most].tolist())
 
 
 def slopes(target, function, values, position, places, directions) -> tuple[list[float], list[float]]:
@@ -348,8 +349,9 @@ def verdict(name: str, problems: list[str], remarks: Sequence[str] = ()) -> Row:
 def recorded_gradients(outputs: Sequence[Tensor]) -> Iterator[list]:
     """While open, what the backward of each Python Function in the graph of ``outputs`` returns is recorded.
 
-    The records are (function, position, shape and dtype of the argument, gradient or None), for every argument that
-    needs a gradient. Autograd itself would sum, expand or cast a gradient that does not fit, without a word.
+    The records are (function, position, shape and dtype of the argument, gradient or None), for every
+    argument that needs a gradient. Autograd itself would sum, expand or cast a gradient that does not fit,
+    without a word.
     """
     records: list = []
     originals = {cls: cls.__dict__["backward"] for cls in python_functions(outputs)}

@@ -9,7 +9,7 @@ __all__ = ["Report", "Row"]
 
 @dataclass(frozen=True)
 class Row:
-    """One property: ``status`` is "ok", "FAIL", or "-" where the question does not arise; ``details`` say more."""
+    """One property: ``status`` is "ok", "FAIL", or "-" where it does not apply; ``details`` say more."""
 
     property: str
     status: str

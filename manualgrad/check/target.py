@@ -16,7 +16,7 @@ SEED = 0
 
 
 class Target:
-    """A Function, functional or module at one point, callable with other values of its differentiable tensors.
+    """A Function, functional or module at one point, callable with other values of its tensors.
 
     Args:
         target, inputs, kwargs: as :func:`manualgrad.check` takes them.
@@ -29,7 +29,7 @@ class Target:
             raise TypeError(
                 f"check: expected an autograd Function, a module or a callable, but got {what}{hint}"
             )
-        self.target = target
+        self.target: Any = target
         self.name = getattr(target, "__name__", None) or type(target).__name__
         self._module = copy.deepcopy(target).double() if isinstance(target, nn.Module) else None
         # Every argument has a name; positional ones also keep their place.
@@ -76,7 +76,7 @@ class Target:
 
     def _bind(self, through: Callable | None, values: dict[str, Tensor], dtype: torch.dtype) -> Callable:
         if self._module is None or (through is not None and not isinstance(through, nn.Module)):
-            target = self.target if through is None else through
+            target: Any = self.target if through is None else through
             return target.apply if _is_function(target) else target
         module = self._module if through is None else through
         state = {k: b.clone() for k, b in self._module.named_buffers()}

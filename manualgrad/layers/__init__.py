@@ -1,1 +1,1 @@
-"""One page per family of layers. On a page, per layer, in this order: Function (the formula), functional, Module."""
+"""One page per family of layers. On a page, per layer, in this order: Function, functional, Module."""

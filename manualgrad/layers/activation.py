@@ -1,8 +1,9 @@
 """Activations: functions of one number, applied to every element.
 
-All have y_i = f(x_i), so ∂L/∂x_i = g_i f′(x_i) with g = ∂L/∂y; a docstring below states f and f′. Shapes are those
-of the input throughout. The in-place forms overwrite their input: ReLU truly, as its gradient needs the output alone;
-those that save x work on a copy of it and write the result back, which is what torch does too.
+All have y_i = f(x_i), so ∂L/∂x_i = g_i f′(x_i) with g = ∂L/∂y; a docstring below states f and f′. Shapes are
+those of the input throughout. The in-place forms overwrite their input: ReLU truly, as its gradient needs
+the output alone; those that save x work on a copy of it and write the result back, which is what torch does
+too.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class LeakyReLU(nn.LeakyReLU):
 
 
 class SigmoidFunction(Function):
-    """The logistic function; its derivative is at most 1/4, which is how deep sigmoid networks lose their gradient.
+    """The logistic function. Its derivative is at most 1/4: so deep sigmoid networks lose their gradient.
 
     Forward    y = 1 / (1 + e^−x)
     Backward   f′ = e^−x / (1 + e^−x)² = y (1 − y)
@@ -350,8 +351,8 @@ class ELUFunction(Function):
     Saves      x
     Source     Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289
 
-    The exponentials are taken of min(x, 0): they would overflow where they are not wanted, and an infinity that
-    ``where`` hides comes back as NaN when backward is differentiated.
+    The exponentials are taken of min(x, 0): they would overflow where they are not wanted, and an infinity
+    that ``where`` hides comes back as NaN when backward is differentiated.
     """
 
     @staticmethod

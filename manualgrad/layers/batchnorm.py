@@ -1,4 +1,4 @@
-"""Batch normalization: statistics over the samples of a batch, so that every sample's output depends on all of them."""
+"""Batch normalization: statistics over the batch, so that every sample's output depends on all samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 
 
 def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean μ and (biased) variance σ² of each channel, over samples and positions: two tensors of shape (C)."""
+    """Mean μ and (biased) variance σ² of each channel, over samples and positions; both of shape (C)."""
     axes = [axis for axis in range(x.dim()) if axis != 1]
     mean = wide(x).mean(axes)
     var = (x - per_channel(mean, x.dim())).square().mean(axes)
@@ -31,8 +31,8 @@ class BatchNormFunction(Function):
 
     Forward    μ = mean(x),  σ² = mean((x − μ)²)  over the N samples and positions of a channel
                x̂ = (x − μ) r   with  r = (σ² + ε)^(−1/2),   y = x̂ w + b
-    Backward   g = ∂L/∂y,  ĝ = g w = ∂L/∂x̂.  x_j reaches x̂_i directly, through μ and through r (see LayerNorm):
-               ∂x̂_i/∂x_j = r (δ_ij − 1/N − x̂_i x̂_j / N)
+    Backward   g = ∂L/∂y,  ĝ = g w = ∂L/∂x̂.  x_j reaches x̂_i directly, through μ and through r (see
+               LayerNorm): ∂x̂_i/∂x_j = r (δ_ij − 1/N − x̂_i x̂_j / N)
                ∂L/∂w = Σ g x̂,   ∂L/∂b = Σ g
                ∂L/∂x = r w (g − Σg / N − x̂ Σ(g x̂) / N),  where both sums are the gradients of b and w
     Shapes     x, y: (B, C, *);   w, b: (C) or None;   μ, σ²: (C);   N = elements of x / C
@@ -135,14 +135,15 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
     """Batch normalization, as :func:`torch.nn.functional.batch_norm`.
 
     Args:
         input: shape (B, C, *).
-        running_mean, running_var: shape (C); used if not ``training``, else updated in place (if given) with the
+        running_mean, running_var: shape (C); used if not ``training``, else updated in place (if given) with
+        the
             batch's mean and unbiased variance:  running ← (1 − momentum) running + momentum batch.
         weight, bias: shape (C).
         training: whether the statistics are the batch's.
@@ -171,9 +172,9 @@ def batch_norm(
     if count:
         with torch.no_grad():
             if running_mean is not None:
-                running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
+                running_mean.mul_(1 - momentum).add_(momentum * mean)
             if running_var is not None:
-                running_var.mul_(1 - momentum).add_(var, alpha=momentum * count / (count - 1))
+                running_var.mul_(1 - momentum).add_(momentum * (count / (count - 1) * var))
     return y
 
 
@@ -185,7 +186,7 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # the running statistics are the plain average of all batches so far
-                momentum = 1.0 / float(self.num_batches_tracked)
+                momentum = 1.0 / self.num_batches_tracked.to(self.running_mean.dtype)
         use_batch = self.training or (self.running_mean is None and self.running_var is None)
         tracking = not self.training or self.track_running_stats
         return batch_norm(

@@ -1,18 +1,20 @@
 """Convolution and its transpose, in one, two and three dimensions.
 
-Both Functions rest on one bilinear form of an image x, a kernel w and an image y. With output position o, kernel tap k
-and input position  i = s o + d k − p  (stride s, dilation d, padding p, along each axis),
+Both Functions rest on one bilinear form of an image x, a kernel w and an image y. With output position o,
+kernel tap k and input position  i = s o + d k − p  (stride s, dilation d, padding p, along each axis),
 
     ⟨y, w, x⟩ = Σ_{n,a,b,o,k}  y_nao  w_abk  x_nb(s o + d k − p)
 
-a convolution maps (x, w) to the y that it is linear in, a transposed convolution maps (y, w) to x, and the gradient of w
-contracts x with y. So each backward consists of the other two operations: the adjoint of a convolution is a transposed
-convolution, and the other way round. Groups split channels a and b into blocks that do not meet.
+a convolution maps (x, w) to the y that it is linear in, a transposed convolution maps (y, w) to x, and the
+gradient of w contracts x with y. So each backward consists of the other two operations: the adjoint of a
+convolution is a transposed convolution, and the other way round. Groups split channels a and b into blocks
+that do not meet.
 """
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,14 +50,21 @@ def windows(x: Tensor, kernel: Ints, places: Ints, stride: Ints, padding: Ints, 
     """
     x = torch.constant_pad_nd(x, [p for amount in reversed(padding) for p in (amount, amount)])
     for axis, (taps, count, step, spread) in enumerate(zip(kernel, places, stride, dilation), start=2):
-        x = x.unfold(axis, spread * (taps - 1) + 1, step)[..., ::spread].narrow(axis, 0, count)
+        x = x.unfold(axis, spread * (taps - 1) + 1, step)
+        x = x if spread == 1 else x[..., ::spread]
+        x = crop(x, axis, count)
     return x
+
+
+def crop(x: Tensor, axis: int, length: int) -> Tensor:
+    """The first ``length`` elements along ``axis``."""
+    return x if x.shape[axis] == length else x.narrow(axis, 0, length)
 
 
 def weight_gradient(
     y: Tensor, x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ):
-    """The derivative of ⟨y, w, x⟩ by the kernel:  Σ_{n,o} y_nao x_nb(s o + d k − p),  a matrix product per group.
+    """The derivative of ⟨y, w, x⟩ by w:  Σ_{n,o} y_nao x_nb(s o + d k − p),  a matrix product per group.
 
     Shapes: y (N, groups·A, *O), x (N, groups·B, *I) -> (groups·A, B, *kernel)
     """
@@ -115,7 +124,8 @@ class ConvFunction(Function):
         s, p, d = ctx.stride, ctx.padding, ctx.dilation
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            # Where the stride does not divide, the last elements of x are in no window: O alone does not tell I.
+            # Where the stride does not divide, the last elements of x are in no window: O alone does not
+            # tell I.
             rest = tuple(
                 (i + 2 * p_ - d_ * (k - 1) - 1) % s_
                 for i, k, s_, p_, d_ in zip(ctx.size, ctx.kernel, s, p, d)
@@ -174,7 +184,7 @@ class ConvTransposeFunction(Function):
             for axis, size in enumerate(
                 ctx.size, start=2
             ):  # an output_padding >= s makes room for more windows
-                grad_y = grad_y.narrow(axis, 0, size)
+                grad_y = crop(grad_y, axis, size)
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(y, grad_x, ctx.kernel, s, p, d, ctx.groups)
         if ctx.needs_input_grad[2]:
@@ -185,7 +195,8 @@ class ConvTransposeFunction(Function):
 def _batched(name: str, input: Tensor, ndim: int) -> tuple[Tensor, bool]:
     if input.dim() not in (ndim + 1, ndim + 2):
         raise RuntimeError(
-            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, but got "
+            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, "
+            "but got "
             f"shape {list(input.shape)}"
         )
     return (input.unsqueeze(0), False) if input.dim() == ndim + 1 else (input, True)
@@ -245,7 +256,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
 
 
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
-    """Convolution of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.conv3d`. See :func:`conv1d`."""
+    """Convolution of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.conv3d`.
+    See :func:`conv1d`."""
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -306,8 +318,8 @@ def conv_transpose2d(
 def conv_transpose3d(
     input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
 ) -> Tensor:
-    """Transposed convolution of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.conv_transpose3d`.
-    See :func:`conv_transpose1d`."""
+    """Transposed convolution of volumes, (N, C, D, H, W) or (C, D, H, W), as
+    :func:`torch.nn.functional.conv_transpose3d`. See :func:`conv_transpose1d`."""
     return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
@@ -347,20 +359,12 @@ class _ConvTranspose(nn.modules.conv._ConvTransposeNd):
             raise ValueError(
                 f"ConvTranspose{ndim}d: padding_mode must be 'zeros', but is {self.padding_mode!r}"
             )
+        stride, padding, dilation = self.stride, cast(Ints, self.padding), self.dilation
         output_padding = self._output_padding(
-            input, output_size, self.stride, self.padding, self.kernel_size, ndim, self.dilation
+            input, output_size, list(stride), list(padding), list(self.kernel_size), ndim, list(dilation)
         )
-        return _conv_transpose(
-            ndim,
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            tuple(output_padding),
-            self.groups,
-            self.dilation,
-        )
+        options = (stride, padding, tuple(output_padding), self.groups, dilation)
+        return _conv_transpose(ndim, input, self.weight, self.bias, *options)
 
 
 class ConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):

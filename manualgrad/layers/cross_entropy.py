@@ -111,10 +111,12 @@ class CrossEntropyLossFunction(Function):
                q_ic = (1 − ε) ω_i δ_{c, t_i} + ε/C weight_c   (ε smooths the label; q_i = 0 if t_i is ignored)
                ℓ_i = −Σ_c q_ic log p_ic,   the mean is Σ ℓ / Σ ω,   ω_i = weight[t_i], or 0 if t_i is ignored
     Backward   ∂ log p_ik/∂z_ic = δ_kc − p_ic,  so with s_i = ∂L/∂ℓ_i
-               ∂L/∂z_ic = s_i (p_ic Σ_k q_ik − q_ic)      (without weights and smoothing: s_i (p_ic − δ_{c, t_i}))
+               ∂L/∂z_ic = s_i (p_ic Σ_k q_ik − q_ic)      (without weights and smoothing: s_i (p_ic − δ_{c,
+               t_i}))
     Shapes     z: (N, C, *);   t: (N, *), integers in [0, C);   weight: (C) or None
     Saves      z, log Σ e^z, t, weight: the probabilities are one exponential away
-    Source     Bridle 1990, doi:10.1007/978-3-642-76153-9_28; Szegedy et al. 2015, arXiv:1512.00567 (smoothing)
+    Source     Bridle 1990, doi:10.1007/978-3-642-76153-9_28; Szegedy et al. 2015, arXiv:1512.00567
+               (smoothing)
     """
 
     @staticmethod
@@ -262,12 +264,14 @@ def _soft_cross_entropy(
     check_reduction("cross_entropy", reduction)
     if not target.is_floating_point():
         raise RuntimeError(
-            "cross_entropy: a target of the input's shape holds class probabilities and must be floating point, but "
+            "cross_entropy: a target of the input's shape holds class probabilities and must be floating "
+            "point, but "
             f"got {target.dtype}; for class indices leave out the class axis"
         )
     if ignore_index >= 0:
         raise RuntimeError(
-            f"cross_entropy: ignore_index={ignore_index} is not supported for class probabilities; leave it out"
+            f"cross_entropy: ignore_index={ignore_index} is not supported for class probabilities; leave it "
+            "out"
         )
     _check_class_weight("cross_entropy", weight, input.shape[min(1, input.dim() - 1)])
     x, t = (input.unsqueeze(0), target.unsqueeze(0)) if input.dim() == 1 else (input, target)
@@ -306,12 +310,14 @@ def _classes(
     x, t = (input.unsqueeze(0), target.unsqueeze(0)) if input.dim() == 1 else (input, target)
     if x.shape[0] != (t.shape[0] if t.dim() else None):
         raise ValueError(
-            f"{name}: expected input batch_size ({x.shape[0]}) to match target batch_size, but the input has shape "
+            f"{name}: expected input batch_size ({x.shape[0]}) to match target batch_size, but the input "
+            "has shape "
             f"{list(input.shape)} and the target {list(target.shape)}"
         )
     if (x.shape[0], *x.shape[2:]) != tuple(t.shape):
         raise RuntimeError(
-            f"{name}: for an input of shape {list(input.shape)} the target must have that shape without the class "
+            f"{name}: for an input of shape {list(input.shape)} the target must have that shape without the "
+            "class "
             f"axis, but has {list(target.shape)}"
         )
     if t.dtype not in (torch.int64, torch.uint8):
@@ -325,7 +331,8 @@ def _classes(
         wrong = (t != ignore_index) & ((t < 0) | (t >= classes))
         if wrong.any():
             raise IndexError(
-                f"{name}: target {t[wrong][0].item()} is out of bounds: class indices run from 0 to {classes - 1}, "
+                f"{name}: target {t[wrong][0].item()} is out of bounds: class indices run from 0 to "
+                f"{classes - 1}, "
                 f"or are ignore_index={ignore_index}"
             )
     return x, t

@@ -82,7 +82,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero each channel of (N, C, L) or (C, L) with probability ``p``, as :func:`torch.nn.functional.dropout1d`.
+    """Zero each channel of (N, C, L) or (C, L) with probability ``p``, as
+    :func:`torch.nn.functional.dropout1d`.
 
     Raises:
         ValueError: if ``p`` is no probability.
@@ -108,7 +109,8 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     """
     if input.dim() == 3:
         warnings.warn(
-            "dropout2d: an input with 3 axes is taken as (N, C, L), as torch does; use dropout1d for that, or add "
+            "dropout2d: an input with 3 axes is taken as (N, C, L), as torch does; use dropout1d for that, "
+            "or add "
             "the batch axis",
             stacklevel=2,
         )

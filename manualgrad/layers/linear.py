@@ -74,7 +74,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear(input, weight.unsqueeze(0), None if bias is None else bias.reshape(1)).squeeze(-1)
     if input.shape[-1:] != weight.shape[-1:]:
         raise RuntimeError(
-            f"linear: the last axis of the input must have in_features={weight.shape[-1]} elements, as the weight "
+            f"linear: the last axis of the input must have in_features={weight.shape[-1]} elements, as the "
+            "weight "
             f"of shape {list(weight.shape)} has, but the input has shape {list(input.shape)}"
         )
     return apply(LinearFunction, input, weight, bias, autocast=LOW)
@@ -91,8 +92,8 @@ class BilinearFunction(Function):
     """A product of two inputs, summed with a weight for each pair of their features.
 
     Forward    y_no = Σ_ij u_ni W_oij v_nj + b_o
-    Backward   g = ∂L/∂y.  y is linear in each of u, v, W, so each gradient is the same sum with g in y's place:
-               ∂L/∂u_ni = Σ_oj g_no W_oij v_nj     ∂L/∂v_nj = Σ_oi g_no W_oij u_ni
+    Backward   g = ∂L/∂y.  y is linear in each of u, v, W, so each gradient is the same sum with g in y's
+               place: ∂L/∂u_ni = Σ_oj g_no W_oij v_nj     ∂L/∂v_nj = Σ_oi g_no W_oij u_ni
                ∂L/∂W_oij = Σ_n g_no u_ni v_nj      ∂L/∂b_o = Σ_n g_no
     Shapes     u: (*, I);   v: (*, J);   W: (O, I, J);   b: (O) or None;   y: (*, O)
     Saves      u, v and W, each only if a gradient of another one needs it

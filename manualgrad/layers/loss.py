@@ -1,7 +1,7 @@
 """Losses of one element at a time: how wrong an output is, as one number. (Of classes: cross_entropy.py.)
 
-With ℓ_i the loss of element (or sample) i, reduction "none" returns ℓ, "sum" Σ ℓ_i, "mean" Σ ℓ_i / N. A backward
-first finds what each ℓ_i is responsible for, ``share``, and then asks what made ℓ_i.
+With ℓ_i the loss of element (or sample) i, reduction "none" returns ℓ, "sum" Σ ℓ_i, "mean" Σ ℓ_i / N. A
+backward first finds what each ℓ_i is responsible for, ``share``, and then asks what made ℓ_i.
 """
 
 from __future__ import annotations
@@ -79,16 +79,16 @@ def weighted_total(loss: Tensor, weight: Tensor | None, reduction: str, dtype: t
     return reduce(loss * weight, reduction, wide(weight).sum()).to(dtype)
 
 
-def difference_gradients(ctx, grad: Tensor, loss: Tensor, slope: Tensor) -> tuple:
-    """The gradients of DifferenceLossFunction from φ(δ) and φ′(δ)."""
-    x, target, weight = ctx.saved_tensors
+def difference_gradients(ctx, saved: tuple, grad: Tensor, loss: Tensor, slope: Tensor) -> tuple:
+    """The gradients of DifferenceLossFunction from its saved tensors, φ(δ) and φ′(δ)."""
+    x, target, weight = saved
     total = loss.numel() if weight is None else wide(weight).sum()
     s = share(grad, ctx.reduction, total)
     grad_x = grad_target = grad_weight = None
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
         grad_delta = s * slope if weight is None else s * weight * slope
         grad_x, grad_target = grad_delta.to(x.dtype), (-grad_delta).to(target.dtype)
-    if ctx.needs_input_grad[2]:
+    if weight is not None and ctx.needs_input_grad[2]:
         mean = (loss * weight).sum() / total if ctx.reduction == "mean" else 0
         grad_weight = (s * (loss - mean)).to(weight.dtype)
     return grad_x, grad_target, grad_weight, None, None
@@ -105,12 +105,13 @@ class MSELossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: None):
         delta = difference(x, target)
-        return weighted_total(delta.square(), weight, reduction, torch.result_type(x, target))
+        return weighted_total(delta.square(), weight, reduction, torch.promote_types(x.dtype, target.dtype))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        delta = difference(*ctx.saved_tensors[:2])
-        return difference_gradients(ctx, grad, delta.square(), 2 * delta)
+        x, target, weight = ctx.saved_tensors
+        delta = difference(x, target)
+        return difference_gradients(ctx, (x, target, weight), grad, delta.square(), 2 * delta)
 
 
 class L1LossFunction(DifferenceLossFunction):
@@ -124,12 +125,13 @@ class L1LossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: None):
         delta = difference(x, target)
-        return weighted_total(delta.abs(), weight, reduction, torch.result_type(x, target))
+        return weighted_total(delta.abs(), weight, reduction, torch.promote_types(x.dtype, target.dtype))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        delta = difference(*ctx.saved_tensors[:2])
-        return difference_gradients(ctx, grad, delta.abs(), delta.sign())
+        x, target, weight = ctx.saved_tensors
+        delta = difference(x, target)
+        return difference_gradients(ctx, (x, target, weight), grad, delta.abs(), delta.sign())
 
 
 class SmoothL1LossFunction(DifferenceLossFunction):
@@ -148,13 +150,14 @@ class SmoothL1LossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: float):
         loss = SmoothL1LossFunction.loss(difference(x, target), shape)
-        return weighted_total(loss, weight, reduction, torch.result_type(x, target))
+        return weighted_total(loss, weight, reduction, torch.promote_types(x.dtype, target.dtype))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        delta = difference(*ctx.saved_tensors[:2])
+        x, target, weight = ctx.saved_tensors
+        delta = difference(x, target)
         loss = SmoothL1LossFunction.loss(delta, ctx.shape)
-        return difference_gradients(ctx, grad, loss, (delta / ctx.shape).clamp(-1, 1))
+        return difference_gradients(ctx, (x, target, weight), grad, loss, (delta / ctx.shape).clamp(-1, 1))
 
 
 class HuberLossFunction(DifferenceLossFunction):
@@ -174,13 +177,14 @@ class HuberLossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: float):
         loss = HuberLossFunction.loss(difference(x, target), shape)
-        return weighted_total(loss, weight, reduction, torch.result_type(x, target))
+        return weighted_total(loss, weight, reduction, torch.promote_types(x.dtype, target.dtype))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        delta = difference(*ctx.saved_tensors[:2])
+        x, target, weight = ctx.saved_tensors
+        delta = difference(x, target)
         loss = HuberLossFunction.loss(delta, ctx.shape)
-        return difference_gradients(ctx, grad, loss, delta.clamp(-ctx.shape, ctx.shape))
+        return difference_gradients(ctx, (x, target, weight), grad, loss, delta.clamp(-ctx.shape, ctx.shape))
 
 
 def _difference_loss(
@@ -195,7 +199,8 @@ def _difference_loss(
     check_reduction(name, reduction)
     if target.shape != input.shape:
         warnings.warn(
-            f"{name}: the target has shape {list(target.shape)} and the input {list(input.shape)}; they are broadcast, "
+            f"{name}: the target has shape {list(target.shape)} and the input {list(input.shape)}; they are "
+            "broadcast, "
             "which is seldom meant. Give both the same shape",
             stacklevel=3,
         )
@@ -350,8 +355,10 @@ def binary_cross_entropy(
 
     Raises:
         ValueError: if shapes differ, or ``reduction`` is no reduction.
-        RuntimeError: if a value of ``input`` is outside [0, 1], or under autocast on an accelerator (as torch: the
-            gradient of a sigmoid in half precision does not survive it), or if ``weight`` requires a gradient.
+        RuntimeError: if a value of ``input`` is outside [0, 1], or under autocast on an accelerator (as
+        torch: the
+            gradient of a sigmoid in half precision does not survive it), or if ``weight`` requires a
+            gradient.
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("binary_cross_entropy", reduction)
@@ -363,12 +370,14 @@ def binary_cross_entropy(
     device = input.device.type
     if device not in ("cpu", "meta") and torch.is_autocast_enabled(device):
         raise RuntimeError(
-            "binary_cross_entropy: unsafe under autocast on this device; use binary_cross_entropy_with_logits, on the "
+            "binary_cross_entropy: unsafe under autocast on this device; use "
+            "binary_cross_entropy_with_logits, on the "
             "input of the sigmoid, or leave the autocast region"
         )
     if device == "cpu" and not transforming() and not ((input >= 0) & (input <= 1)).all():
         raise RuntimeError(
-            "binary_cross_entropy: all elements of the input must be probabilities, between 0 and 1, but they run "
+            "binary_cross_entropy: all elements of the input must be probabilities, between 0 and 1, but "
+            "they run "
             f"from {input.min().item():.6g} to {input.max().item():.6g}; apply a sigmoid first, or use "
             "binary_cross_entropy_with_logits"
         )
@@ -456,7 +465,8 @@ def binary_cross_entropy_with_logits(
     check_reduction("binary_cross_entropy_with_logits", reduction)
     if target.shape != input.shape:
         raise ValueError(
-            f"binary_cross_entropy_with_logits: the target must have the input's shape {list(input.shape)}, but has "
+            f"binary_cross_entropy_with_logits: the target must have the input's shape {list(input.shape)}, "
+            "but has "
             f"{list(target.shape)}"
         )
     weight = check_constant("binary_cross_entropy_with_logits", "weight", weight)

@@ -14,8 +14,10 @@ class ConstantPadFunction(Function):
     """A border of one value around the last axes (or a crop, where the padding is negative).
 
     Forward    y_(j + left) = x_j,   y = value elsewhere
-    Backward   ∂L/∂x_j = g_(j + left):  the padding with the negative amounts; elements that were cropped get 0
-    Shapes     x: (*, L, ...);   y: (*, left + L + right, ...);   ``amounts`` is (left, right) of the last axis first
+    Backward   ∂L/∂x_j = g_(j + left):  the padding with the negative amounts; elements that were cropped get
+               0
+    Shapes     x: (*, L, ...);   y: (*, left + L + right, ...);   ``amounts`` is (left, right) of the last
+               axis first
     Saves      nothing
     """
 
@@ -67,7 +69,7 @@ class IndexPadFunction(Function):
 def sources(
     shape: torch.Size, amounts: tuple[int, ...], mode: str, device: torch.device
 ) -> list[tuple[int, Tensor]]:
-    """For each padded axis (counted from the end) the index of the element that each place of the output copies.
+    """For each padded axis (counted from the end) the index of the element that each output place copies.
 
     With places i = −left ... length + right − 1:  "circular" i mod length;  "replicate" the nearest of 0 and
     length − 1;  "reflect" mirrored at both ends, which are not repeated:  −1 -> 1,  length -> length − 2.
@@ -105,7 +107,8 @@ def pad(
     if mode == "constant":
         if len(amounts) % 2 or len(amounts) > 2 * input.dim():
             raise RuntimeError(
-                f"pad: pad={list(amounts)} must have two numbers for each padded axis, and at most as many axes as "
+                f"pad: pad={list(amounts)} must have two numbers for each padded axis, and at most as many "
+                "axes as "
                 f"the input of shape {list(input.shape)} has"
             )
         return apply(ConstantPadFunction, input, amounts, 0.0 if value is None else value)
@@ -126,7 +129,8 @@ def pad(
         limit = {"reflect": length - 1, "circular": length}.get(mode)
         if limit is not None and most > limit:
             raise RuntimeError(
-                f"pad: mode={mode!r} can pad axis {-1 - k}, which has {length} elements, by at most {limit}, but got "
+                f"pad: mode={mode!r} can pad axis {-1 - k}, which has {length} elements, by at most "
+                f"{limit}, but got "
                 f"pad={list(amounts)}"
             )
     autocast = UNCHANGED if mode == "circular" else FLOAT32_ON_CPU

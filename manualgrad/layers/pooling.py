@@ -1,7 +1,7 @@
 """Pooling: a window of the input becomes its maximum or its mean. In one, two and three dimensions.
 
-A maximum has one element responsible; a mean shares the responsibility equally. Functions work on the last axes
-(as many as ``kernel`` or ``size`` has entries), so batched and unbatched inputs are alike.
+A maximum has one element responsible; a mean shares the responsibility equally. Functions work on the last
+axes (as many as ``kernel`` or ``size`` has entries), so batched and unbatched inputs are alike.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def scatter_to_winners(grad_y: Tensor, winner: Tensor, plane: Ints) -> Tensor:
 class AdaptiveMaxPoolFunction(Function):
     """The largest element of each of ``size`` windows that share the input.
 
-    Forward    y_o = x_m(o)   with  m(o) = argmax of x over window o;  along an axis of length I and size O window o
-               runs from ⌊o I / O⌋ to ⌈(o + 1) I / O⌉ − 1
+    Forward    y_o = x_m(o)   with  m(o) = argmax of x over window o;  along an axis of length I and size O
+               window o runs from ⌊o I / O⌋ to ⌈(o + 1) I / O⌉ − 1
     Backward   ∂L/∂x_j = Σ_{o: m(o) = j} g_o   as in MaxPool
     Shapes     x: (*, *I);   y, m: (*, *O);   m counts the elements of the plane *I
     Saves      m: neither x nor y
@@ -179,8 +179,9 @@ def spread(
     """Mᵀ (g / c) along one axis, where interval o (its end excluded) is row o of M."""
     start, end = torch.tensor(intervals, device=grad_y.device).reshape(-1, 2, 1).unbind(1)
     place = torch.arange(length, device=grad_y.device)
-    mean = ((start <= place) & (place < end)) / torch.tensor(counts, device=grad_y.device).unsqueeze(1)
-    return (grad_y.transpose(axis, -1) @ mean.to(grad_y.dtype)).transpose(axis, -1)
+    contains = ((start <= place) & (place < end)).to(grad_y.dtype)
+    mean = contains / torch.tensor(counts, device=grad_y.device).unsqueeze(1)
+    return (grad_y.transpose(axis, -1) @ mean).transpose(axis, -1)
 
 
 class AdaptiveAvgPoolFunction(Function):
@@ -215,48 +216,45 @@ class AdaptiveAvgPoolFunction(Function):
 def _check_axes(name: str, input: Tensor, ndim: int) -> None:
     if input.dim() not in (ndim + 1, ndim + 2):
         raise RuntimeError(
-            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, but got "
+            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, "
+            "but got "
             f"shape {list(input.shape)}"
         )
 
 
-def _max_pool(ndim: int, input: Tensor, kernel_size, stride, padding, dilation, ceil_mode: bool):
+def _max_pool(
+    ndim: int, input: Tensor, kernel_size, stride, padding, dilation, ceil_mode: bool, return_indices: bool
+):
     _check_axes(f"max_pool{ndim}d", input, ndim)
     per_axis = _ntuple(ndim)
     kernel = per_axis(kernel_size)
     stride = kernel if stride is None or stride in ([], ()) else per_axis(stride)
-    autocast = FLOAT32_ON_CPU if ndim == 3 else UNCHANGED
-    return apply(
-        MaxPoolFunction,
-        input,
-        kernel,
-        stride,
-        per_axis(padding),
-        per_axis(dilation),
-        ceil_mode,
-        autocast=autocast,
-    )
+    # torch's autocast knows max_pool3d, but not the operator that also returns indices.
+    autocast = FLOAT32_ON_CPU if ndim == 3 and not return_indices else UNCHANGED
+    options = (per_axis(padding), per_axis(dilation), ceil_mode)
+    y, winner = apply(MaxPoolFunction, input, kernel, stride, *options, autocast=autocast)
+    return (y, winner) if return_indices else y
 
 
 def max_pool1d_with_indices(
     input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
 ) -> tuple[Tensor, Tensor]:
     """:func:`max_pool1d`, and where in its plane each maximum stands."""
-    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
 def max_pool2d_with_indices(
     input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
 ) -> tuple[Tensor, Tensor]:
     """:func:`max_pool2d`, and where in its plane each maximum stands."""
-    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
 def max_pool3d_with_indices(
     input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
 ) -> tuple[Tensor, Tensor]:
     """:func:`max_pool3d`, and where in its volume each maximum stands."""
-    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
 def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
@@ -273,22 +271,19 @@ def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     Raises:
         RuntimeError: if shapes or options do not fit.
     """
-    y, winner = _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode)
-    return (y, winner) if return_indices else y
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """Maximum of each window of (N, C, H, W) or (C, H, W), as :func:`torch.nn.functional.max_pool2d`.
     See :func:`max_pool1d`."""
-    y, winner = _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode)
-    return (y, winner) if return_indices else y
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """Maximum of each window of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.max_pool3d`.
     See :func:`max_pool1d`."""
-    y, winner = _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode)
-    return (y, winner) if return_indices else y
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def _adaptive_size(name: str, input: Tensor, output_size, ndim: int) -> Ints:
@@ -299,28 +294,31 @@ def _adaptive_size(name: str, input: Tensor, output_size, ndim: int) -> Ints:
     return tuple(length if s is None else s for s, length in zip(size, input.shape[-ndim:]))
 
 
-def _adaptive_max_pool(ndim: int, input: Tensor, output_size):
+def _adaptive_max_pool(ndim: int, input: Tensor, output_size, return_indices: bool):
     size = _adaptive_size(f"adaptive_max_pool{ndim}d", input, output_size, ndim)
-    return apply(AdaptiveMaxPoolFunction, input, size, autocast=FLOAT32_ON_CPU if ndim == 3 else UNCHANGED)
+    autocast = FLOAT32_ON_CPU if ndim == 3 else UNCHANGED
+    y, winner = apply(AdaptiveMaxPoolFunction, input, size, autocast=autocast)
+    return (y, winner) if return_indices else y
 
 
 def adaptive_max_pool1d_with_indices(input, output_size, return_indices=False) -> tuple[Tensor, Tensor]:
     """:func:`adaptive_max_pool1d`, and where in its plane each maximum stands."""
-    return _adaptive_max_pool(1, input, output_size)
+    return _adaptive_max_pool(1, input, output_size, True)
 
 
 def adaptive_max_pool2d_with_indices(input, output_size, return_indices=False) -> tuple[Tensor, Tensor]:
     """:func:`adaptive_max_pool2d`, and where in its plane each maximum stands."""
-    return _adaptive_max_pool(2, input, output_size)
+    return _adaptive_max_pool(2, input, output_size, True)
 
 
 def adaptive_max_pool3d_with_indices(input, output_size, return_indices=False) -> tuple[Tensor, Tensor]:
     """:func:`adaptive_max_pool3d`, and where in its volume each maximum stands."""
-    return _adaptive_max_pool(3, input, output_size)
+    return _adaptive_max_pool(3, input, output_size, True)
 
 
 def adaptive_max_pool1d(input, output_size, return_indices=False):
-    """Maxima of ``output_size`` windows of (N, C, L) or (C, L), as :func:`torch.nn.functional.adaptive_max_pool1d`.
+    """Maxima of ``output_size`` windows of (N, C, L) or (C, L), as
+    :func:`torch.nn.functional.adaptive_max_pool1d`.
 
     Args:
         output_size: how many windows; None (in more dimensions) takes the input's length.
@@ -329,22 +327,19 @@ def adaptive_max_pool1d(input, output_size, return_indices=False):
     Raises:
         RuntimeError: if the shape does not fit.
     """
-    y, winner = _adaptive_max_pool(1, input, output_size)
-    return (y, winner) if return_indices else y
+    return _adaptive_max_pool(1, input, output_size, return_indices)
 
 
 def adaptive_max_pool2d(input, output_size, return_indices=False):
     """Maxima of (N, C, H, W) or (C, H, W), as :func:`torch.nn.functional.adaptive_max_pool2d`.
     See :func:`adaptive_max_pool1d`."""
-    y, winner = _adaptive_max_pool(2, input, output_size)
-    return (y, winner) if return_indices else y
+    return _adaptive_max_pool(2, input, output_size, return_indices)
 
 
 def adaptive_max_pool3d(input, output_size, return_indices=False):
     """Maxima of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.adaptive_max_pool3d`.
     See :func:`adaptive_max_pool1d`."""
-    y, winner = _adaptive_max_pool(3, input, output_size)
-    return (y, winner) if return_indices else y
+    return _adaptive_max_pool(3, input, output_size, return_indices)
 
 
 def _avg_pool(
@@ -402,7 +397,8 @@ def _adaptive_avg_pool(ndim: int, input: Tensor, output_size) -> Tensor:
 
 
 def adaptive_avg_pool1d(input, output_size) -> Tensor:
-    """Means of ``output_size`` windows of (N, C, L) or (C, L), as :func:`torch.nn.functional.adaptive_avg_pool1d`.
+    """Means of ``output_size`` windows of (N, C, L) or (C, L), as
+    :func:`torch.nn.functional.adaptive_avg_pool1d`.
 
     Args:
         output_size: how many windows; None (in more dimensions) takes the input's length.
@@ -429,10 +425,8 @@ class _MaxPool(nn.modules.pooling._MaxPoolNd):
     ndim: int
 
     def forward(self, input: Tensor):
-        y, winner = _max_pool(
-            self.ndim, input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
-        return (y, winner) if self.return_indices else y
+        options = (self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices)
+        return _max_pool(self.ndim, input, self.kernel_size, *options)
 
 
 class MaxPool1d(_MaxPool, nn.MaxPool1d):
@@ -491,8 +485,7 @@ class _AdaptiveMaxPool(nn.modules.pooling._AdaptiveMaxPoolNd):
     ndim: int
 
     def forward(self, input: Tensor):
-        y, winner = _adaptive_max_pool(self.ndim, input, self.output_size)
-        return (y, winner) if self.return_indices else y
+        return _adaptive_max_pool(self.ndim, input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool, nn.AdaptiveMaxPool1d):

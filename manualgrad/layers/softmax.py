@@ -1,7 +1,7 @@
 """Softmax and its relatives: a vector of scores becomes a distribution.
 
-Along the axis ``dim``, with p = softmax(x), the Jacobian is ∂p_i/∂x_j = p_i (δ_ij − p_j): raising one score takes
-probability from all others. It is never formed; each backward contracts it with g = ∂L/∂y by hand.
+Along the axis ``dim``, with p = softmax(x), the Jacobian is ∂p_i/∂x_j = p_i (δ_ij − p_j): raising one score
+takes probability from all others. It is never formed; each backward contracts it with g = ∂L/∂y by hand.
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ def embedding(
     if padding_idx is not None:
         if not -rows <= padding_idx < rows:
             raise AssertionError(
-                f"embedding: padding_idx must be in [{-rows}, {rows}), the rows of weight, but got {padding_idx}"
+                f"embedding: padding_idx must be in [{-rows}, {rows}), the rows of weight, but got "
+                f"{padding_idx}"
             )
         padding_idx %= rows
     if sparse and scale_grad_by_freq:

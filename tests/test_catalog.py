@@ -1,0 +1,154 @@
+"""The catalog is complete, and what is derived from it is up to date."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rows import ROWS
+
+import manualgrad
+from manualgrad import functional, layers, nn
+from manualgrad.catalog import CATALOG, find
+from manualgrad.function import Function
+
+ROOT = Path(__file__).parent.parent
+CONTAINERS = {
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "Parameter",
+    "ParameterDict",
+    "ParameterList",
+    "Sequential",
+}
+
+
+def pages():
+    return [
+        importlib.import_module(f"manualgrad.layers.{m.name}") for m in pkgutil.iter_modules(layers.__path__)
+    ]
+
+
+def test_every_exported_module_has_a_row():
+    assert {row.name for row in CATALOG} == set(nn.__all__) - CONTAINERS
+
+
+def test_every_function_has_a_row():
+    defined = {
+        v for page in pages() for v in vars(page).values() if inspect.isclass(v) and issubclass(v, Function)
+    }
+    in_rows = {f for row in CATALOG for f in row.functions}
+    shared = {c for f in in_rows for c in f.__mro__ if c not in in_rows}  # bases of several Functions
+    assert defined - shared == in_rows
+
+
+def test_every_functional_is_exported():
+    of_rows = {row.functional.__name__ for row in CATALOG if row.functions}
+    assert of_rows <= set(functional.__all__)
+    for name in functional.__all__:
+        assert hasattr(torch.nn.functional, name), name
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.__name__.rpartition(".")[2])
+def test_pages_export_what_they_define(page):
+    defined = {
+        name
+        for name, value in vars(page).items()
+        if getattr(value, "__module__", "") == page.__name__
+        and inspect.isclass(value)
+        and issubclass(value, (torch.nn.Module, Function))
+        and not name.startswith("_")
+    }
+    assert defined - set(page.__all__) <= {"DifferenceLossFunction"}
+    assert not [name for name in page.__all__ if not hasattr(page, name)]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_row(row):
+    """A layer is a subclass of its namesake that overrides forward alone, and its Functions are derived."""
+    assert row.cases
+    if not row.functions:
+        assert row.module is row.torch_module
+        assert row.note
+        return
+    assert issubclass(row.module, row.torch_module)
+    own = {n for c in row.module.__mro__ if c.__module__.startswith("manualgrad.") for n in vars(c)}
+    extra = own - {
+        "forward",
+        "ndim",
+        "__module__",
+        "__doc__",
+        "__annotations__",
+        "__static_attributes__",
+        "__firstlineno__",
+    }
+    assert not extra
+    assert row.torch_functional is not row.functional
+    for function in row.functions:
+        doc = function.__doc__ or ""
+        for section in ("Forward", "Backward"):
+            assert section in doc, f"{function.__name__} does not say {section}"
+        assert "Saves" in doc or "Function" in doc
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.values[0].functions])
+def test_signatures(row):
+    """Same arguments, order and defaults as torch's, where torch's can be read."""
+    try:
+        theirs = inspect.signature(row.torch_functional)
+    except ValueError:
+        theirs = None  # a builtin
+    ours = inspect.signature(row.functional)
+    if theirs is not None and "args" not in theirs.parameters:
+        assert list(ours.parameters) == list(theirs.parameters)
+        for name, parameter in theirs.parameters.items():
+            assert ours.parameters[name].default == parameter.default, name
+    assert list(inspect.signature(row.module.forward).parameters) == list(
+        inspect.signature(row.torch_module.forward).parameters
+    )
+
+
+def test_readme_has_the_table_of_layers():
+    from manualgrad.__main__ import table
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert table(CATALOG) in readme, "the README's table is old: python -m manualgrad list prints the new one"
+
+
+def test_find():
+    assert find("layernorm").module is nn.LayerNorm
+    assert find("LayerNormFunction").module is nn.LayerNorm
+    assert find("conv2d").module is nn.Conv2d
+    with pytest.raises(KeyError, match=r"no layer named 'LayerNrm'.*LayerNorm"):
+        find("LayerNrm")
+
+
+def test_import_draws_no_random_numbers():
+    """Somebody who seeds, imports and initializes gets the weights that torch.nn would give."""
+    code = (
+        "import torch; torch.manual_seed(0); before = torch.get_rng_state(); import manualgrad;"
+        "print(torch.equal(before, torch.get_rng_state()))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "True"
+
+
+def test_core_imports_torch_alone():
+    """The package needs nothing but torch."""
+    code = (
+        "import sys, torch; before = set(sys.modules); import manualgrad;"
+        "new = {m.partition('.')[0] for m in set(sys.modules) - before};"
+        "print(sorted(m for m in new if m not in sys.stdlib_module_names | {'manualgrad', 'torch'}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "[]"
+    assert manualgrad.__version__

@@ -1,0 +1,89 @@
+"""Every case of the catalog: gradcheck, gradgradcheck, and the numbers of torch."""
+
+import pytest
+import torch
+from rows import build, call, cases, run, wanted_tensors
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+EXACT = {"rtol": 1e-5, "atol": 1e-7}  # gradcheck's default rtol 1e-3 lets a gradient 0.1 % wrong pass
+
+
+def as_function(row, case):
+    """A case as a pure function of its tensors, and these: what gradcheck takes."""
+    module, inputs = build(case, row.module)
+    named = dict(module.named_parameters())
+    real = [t for t in inputs if t.requires_grad]
+    buffers = dict(module.named_buffers())
+
+    def function(*tensors):
+        parameters = dict(zip(named, tensors))
+        remaining = iter(tensors[len(named) :])
+        values = [next(remaining) if t.requires_grad else t for t in inputs]
+        state = {**parameters, **{name: b.clone() for name, b in buffers.items()}}
+        torch.manual_seed(1)
+        outputs = torch.func.functional_call(module, state, tuple(values), dict(case.forward))
+        return outputs[0] if isinstance(outputs, tuple) else outputs
+
+    return function, [*named.values(), *real]
+
+
+differentiable = cases(wanted=lambda row, case: not case.no_derivative)
+
+
+@pytest.mark.parametrize(("row", "case"), differentiable)
+def test_gradcheck(row, case):
+    function, tensors = as_function(row, case)
+    assert gradcheck(function, tensors, check_batched_grad=True, **EXACT)
+
+
+@pytest.mark.parametrize(("row", "case"), differentiable)
+def test_gradgradcheck(row, case):
+    function, tensors = as_function(row, case)
+    assert gradgradcheck(function, tensors, check_batched_grad=True, **EXACT)
+
+
+@pytest.mark.parametrize(("row", "case"), cases())
+def test_parity(row, case):
+    ours, theirs = run(case, row.module), run(case, row.torch_module)
+    for got, expected in zip(ours, theirs):
+        assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("row", "case"), cases(edges=True))
+def test_parity_at_edges(row, case):
+    # Of a loss the gradient of the input alone: torch's of a target is not always that of the loss it
+    # computes. 1e-8: torch has some constants, such as the 1e-12 of binary cross entropy, in single
+    # precision.
+    found = []
+    for cls in (row.module, row.torch_module):
+        module, inputs = build(case, cls)
+        outputs = call(module, inputs, case)
+        tensors = wanted_tensors(module, inputs[:1])
+        found.append((outputs, torch.autograd.grad([o.sum() for o in outputs if o.requires_grad], tensors)))
+    assert_close(found[0], found[1], rtol=1e-8, atol=1e-10, equal_nan=True)
+
+
+HALF_TOLERANCE = {torch.bfloat16: 2e-2, torch.float16: 2e-3, torch.float32: 2e-5}
+
+
+@pytest.mark.parametrize("dtype", HALF_TOLERANCE, ids=str)
+@pytest.mark.parametrize(("row", "case"), cases())
+def test_parity_in_lower_precision(row, case, dtype):
+    # Both are compared with float64, and we must not be less precise than torch is, or than rounding allows.
+    exact = run(case, row.module)
+    try:
+        theirs = run(case, row.torch_module, dtype)
+    except (RuntimeError, NotImplementedError) as error:
+        pytest.skip(f"torch has no {dtype} for this: {str(error).splitlines()[0]}")
+    ours = run(case, row.module, dtype)
+    if row.random:  # the half types draw other random numbers than float64
+        exact = theirs
+    for got, torch_got, expected in zip(
+        ours[0] + tuple(ours[1]), theirs[0] + tuple(theirs[1]), exact[0] + tuple(exact[1])
+    ):
+        assert got.dtype == torch_got.dtype
+        scale = 1 + expected.double().abs().max().item() if expected.numel() else 1
+        error = (got.double() - expected.double()).abs().max().item() if got.numel() else 0
+        torch_error = (torch_got.double() - expected.double()).abs().max().item() if got.numel() else 0
+        assert error <= max(3 * torch_error, HALF_TOLERANCE[dtype] * scale)

@@ -1,0 +1,192 @@
+"""What the functionals have beyond the modules: options, in-place forms, and errors of torch's types."""
+
+import pytest
+import torch
+import torch.nn.functional as torch_functional
+from torch.testing import assert_close
+
+from manualgrad import functional, nn
+
+X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+IMAGES = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+SAME = {
+    "linear of a vector": lambda F, x: F.linear(x, x[0].clone(), x[0, 0].clone()),
+    "softmax dtype": lambda F, x: F.softmax(x.float(), 1, dtype=torch.float64),
+    "log_softmax dtype": lambda F, x: F.log_softmax(x.float(), dim=0, dtype=torch.float64),
+    "softmin dtype": lambda F, x: F.softmin(x.float(), dim=0, dtype=torch.float64),
+    "mse weight": lambda F, x: F.mse_loss(x, x.flip(0), weight=x.exp()),
+    "mse weight sum": lambda F, x: F.mse_loss(x, x.flip(0), weight=x.exp(), reduction="sum"),
+    "l1 weight": lambda F, x: F.l1_loss(x, x.flip(0), weight=x.exp()),
+    "l1 weight none": lambda F, x: F.l1_loss(x, x.flip(0), weight=x.exp(), reduction="none"),
+    "huber weight": lambda F, x: F.huber_loss(x, x.flip(0), weight=x.exp(), delta=0.4),
+    "bce broadcast weight": lambda F, x: F.binary_cross_entropy(
+        x.sigmoid(), x.flip(0).sigmoid(), x[:1].detach()
+    ),
+    "bce_with_logits weights": lambda F, x: F.binary_cross_entropy_with_logits(
+        x, x.flip(0).sigmoid(), x[:1].detach().exp(), pos_weight=x[0].detach().exp()
+    ),
+    "batch_norm without running": lambda F, x: F.batch_norm(x, None, None, training=True),
+    "layer_norm plain": lambda F, x: F.layer_norm(x, [4]),
+    "rms_norm default eps": lambda F, x: F.rms_norm(x, (3, 4)),
+    "dropout off": lambda F, x: F.dropout(x, 0.7, training=False),
+    "relu inplace": lambda F, x: F.relu(x.clone(), inplace=True),
+    "leaky_relu inplace": lambda F, x: F.leaky_relu(x.clone(), 0.2, inplace=True),
+    "elu inplace": lambda F, x: F.elu(x.clone(), 0.7, inplace=True),
+    "silu inplace": lambda F, x: F.silu(x.clone(), inplace=True),
+    "dropout inplace": lambda F, x: F.dropout(x.clone(), 0.5, inplace=True),
+    "dropout1d inplace": lambda F, x: F.dropout1d(x.clone(), 0.5, inplace=True),
+    "max_pool indices": lambda F, x: F.max_pool1d(x, 2, return_indices=True)[0],
+    "max_pool with_indices": lambda F, x: F.max_pool1d_with_indices(x, 2)[0],
+    "adaptive with_indices": lambda F, x: F.adaptive_max_pool1d_with_indices(x, 2)[0],
+    "pad constant": lambda F, x: F.pad(x, (1, 2, 0, 1), value=3.0),
+    "pad crop": lambda F, x: F.pad(x, (-1, 2, 1, -2)),
+    "pad reflect": lambda F, x: F.pad(x, (3, 2), mode="reflect"),
+    "pad replicate": lambda F, x: F.pad(x, (7, 1), mode="replicate"),
+    "pad circular": lambda F, x: F.pad(x, (4, 3), mode="circular"),
+    "pad circular crop": lambda F, x: F.pad(x, (-1, 2), mode="circular"),
+    "pad reflect crop": lambda F, x: F.pad(x, (2, -1), mode="reflect"),
+    "pad replicate crop": lambda F, x: F.pad(x, (-2, 1), mode="replicate"),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_same_as_torch(name):
+    found = []
+    for namespace in (functional, torch_functional):
+        x = X.clone().requires_grad_()
+        torch.manual_seed(0)
+        y = SAME[name](namespace, x)
+        found.append((y, *torch.autograd.grad((y * torch.arange(y.numel()).reshape(y.shape)).sum(), x)))
+    assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "silu", "dropout"])
+def test_in_place_really_is(name):
+    function = getattr(functional, name)
+    x = X.clone()
+    y = function(x, inplace=True)
+    assert y is x
+    assert not torch.equal(x, X)
+    leaf = X.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        function(leaf, inplace=True)
+    compiled = torch.compile(lambda x: function(x * 1, inplace=True), backend="aot_eager", fullgraph=True)
+    if name != "dropout":
+        assert_close(compiled(X), function(X))
+
+
+def test_in_place_between_layers():
+    """As in every ResNet: a batch norm's output is overwritten by the ReLU behind it, and then added to."""
+    found = []
+    for namespace in (nn, torch.nn):
+        torch.manual_seed(0)
+        model = namespace.Sequential(
+            namespace.Conv2d(3, 4, 3),
+            namespace.BatchNorm2d(4),
+            namespace.ReLU(inplace=True),
+            namespace.Flatten(),
+            namespace.Dropout(0.3, inplace=True),
+            namespace.Linear(48, 2),
+            namespace.ReLU(inplace=True),
+        ).double()
+        model(IMAGES).sum().backward()
+        found.append([p.grad for p in model.parameters()])
+    assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
+
+
+def test_deprecated_reduction_arguments():
+    with pytest.warns(UserWarning, match="size_average and reduce args"):
+        assert_close(
+            functional.mse_loss(X, 2 * X, size_average=False),
+            torch_functional.mse_loss(X, 2 * X, reduction="sum"),
+        )
+    with pytest.warns(UserWarning, match="size_average and reduce args"):
+        assert functional.l1_loss(X, 2 * X, reduce=False).shape == X.shape
+
+
+def test_broadcast_target_warns():
+    with pytest.warns(UserWarning, match=r"mse_loss: the target has shape \[4\] and the input \[3, 4\]"):
+        functional.mse_loss(X, X[0])
+
+
+def test_implicit_softmax_axis_warns():
+    with pytest.warns(UserWarning, match="softmax: dim was not given, and dim=1 was taken"):
+        assert_close(functional.softmax(X), torch.softmax(X, 1))
+
+
+T = torch.tensor
+CLASSES = T([0, 1, 2])
+KERNEL = torch.ones(2, 3, 3, 3, dtype=torch.float64)
+ERRORS = {
+    "linear: features": (lambda F: F.linear(X, torch.randn(2, 5)), r"in_features=5.*\[3, 4\]"),
+    "linear: no tensor": (lambda F: F.linear([1.0], X), None),
+    "bilinear: batch": (lambda F: F.bilinear(X, X[:2], torch.randn(2, 4, 4)), "input1"),
+    "conv2d: axes": (lambda F: F.conv2d(X[0], torch.randn(2, 3, 3, 3)), r"conv2d: expected.*\[4\]"),
+    "conv2d: channels": (lambda F: F.conv2d(IMAGES, torch.randn(2, 4, 3, 3).double()), "expected input"),
+    "conv2d: same and stride": (
+        lambda F: F.conv2d(IMAGES, KERNEL, padding="same", stride=2),
+        "padding='same' is not supported for strided",
+    ),
+    "conv2d: padding name": (lambda F: F.conv2d(IMAGES, KERNEL, padding="full"), "'full'"),
+    "max_pool2d: axes": (lambda F: F.max_pool2d(X, 2), r"max_pool2d: expected.*\[3, 4\]"),
+    "max_pool2d: padding": (lambda F: F.max_pool2d(IMAGES, 2, padding=2), "pad"),
+    "avg_pool2d: divisor": (lambda F: F.avg_pool2d(IMAGES, 2, divisor_override=0), "divisor"),
+    "gelu: form": (lambda F: F.gelu(X, approximate="sigmoid"), "'sigmoid'"),
+    "layer_norm: shape": (lambda F: F.layer_norm(X, (3,)), r"normalized_shape=\[3\].*\[3, 4\]"),
+    "layer_norm: weight": (lambda F: F.layer_norm(X, (4,), X[0, :3]), "weight"),
+    "group_norm: groups": (lambda F: F.group_norm(X, 3), "num_groups=3.*has 4"),
+    "group_norm: single": (lambda F: F.group_norm(X[:1], 4), "more than 1 value"),
+    "batch_norm: single": (lambda F: F.batch_norm(X[:1], None, None, training=True), "more than 1 value"),
+    "batch_norm: missing": (lambda F: F.batch_norm(X, None, None), "running_mean"),
+    "batch_norm: weight": (lambda F: F.batch_norm(X, None, None, X[:, 0], training=True), "weight"),
+    "dropout: p": (lambda F: F.dropout(X, 1.5), "between 0 and 1.*1.5"),
+    "dropout2d: p": (lambda F: F.dropout2d(IMAGES, -0.5), "between 0 and 1"),
+    "dropout1d: axes": (lambda F: F.dropout1d(IMAGES), "dropout1d"),
+    "embedding: index": (lambda F: F.embedding(T([3]), X), None),
+    "embedding: negative": (lambda F: F.embedding(T([-1]), X), None),
+    "embedding: padding_idx": (lambda F: F.embedding(T([1]), X, padding_idx=3), "(?i)padding_idx"),
+    "cross_entropy: class": (lambda F: F.cross_entropy(X, T([0, 4, 1])), "arget 4 is out of bounds"),
+    "cross_entropy: batch": (lambda F: F.cross_entropy(X, T([0, 1])), r"batch_size \(3\)"),
+    "cross_entropy: dtype": (lambda F: F.cross_entropy(X, T([0.0, 1.0, 2.0])), None),
+    "cross_entropy: smoothing": (lambda F: F.cross_entropy(X, CLASSES, label_smoothing=2.0), "smoothing"),
+    "cross_entropy: weight": (lambda F: F.cross_entropy(X, T([0, 1, 2]), X[0, :3]), "weight"),
+    "cross_entropy: reduction": (lambda F: F.cross_entropy(X, T([0, 1, 2]), reduction="avg"), "avg"),
+    "cross_entropy: integer probabilities": (lambda F: F.cross_entropy(X, X.long()), None),
+    "nll_loss: class": (lambda F: F.nll_loss(X, T([0, -1, 1])), "arget -1 is out of bounds"),
+    "nll_loss: spatial": (lambda F: F.nll_loss(IMAGES, torch.zeros(2, 5, 5).long()), None),
+    "mse_loss: shapes": (lambda F: F.mse_loss(X, X[:, :2]), None),
+    "mse_loss: weight": (lambda F: F.mse_loss(X, X, weight=X[0]), "(?i)weight"),
+    "huber_loss: delta": (lambda F: F.huber_loss(X, X, delta=-1.0), "delta"),
+    "smooth_l1_loss: beta": (lambda F: F.smooth_l1_loss(X, X, beta=-1.0), "beta"),
+    "bce: shapes": (lambda F: F.binary_cross_entropy(X.sigmoid(), X[0].sigmoid()), r"\[3, 4\]"),
+    "bce: range": (lambda F: F.binary_cross_entropy(2 + X.sigmoid(), X.sigmoid()), "between 0 and 1"),
+    "bce_with_logits: shapes": (lambda F: F.binary_cross_entropy_with_logits(X, X[0]), r"\[3, 4\]"),
+    "pad: mode": (lambda F: F.pad(X, (1, 1), mode="mirror"), "mirror"),
+    "pad: too far": (lambda F: F.pad(X, (4, 0), mode="reflect"), None),
+    "pad: value": (lambda F: F.pad(X, (1, 0), mode="reflect", value=2.0), "value"),
+    "pad: odd": (lambda F: F.pad(X, (1,)), None),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size", "ignore:mse_loss. the target has shape")
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_are_of_torchs_type(name):
+    call, message = ERRORS[name]
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        call(torch_functional)
+    with pytest.raises(theirs.type, match=message):
+        call(functional)
+
+
+def test_complex_is_refused():
+    with pytest.raises(TypeError, match="Linear: complex tensors have no hand-written derivative"):
+        functional.linear(X.to(torch.complex128), X.to(torch.complex128))
+
+
+def test_ignored_class_may_be_anything():
+    target = torch.tensor([0, 77, 1])
+    assert_close(
+        functional.cross_entropy(X, target, ignore_index=77),
+        torch_functional.cross_entropy(X, target, ignore_index=77),
+    )

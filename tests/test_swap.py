@@ -1,0 +1,212 @@
+"""swap changes classes and nothing else, unswap takes it back, and the report says what was left alone."""
+
+import pytest
+import torch
+from rows import DERIVED, build, call
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+from torch.testing import assert_close
+
+import manualgrad
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3),
+        nn.BatchNorm2d(2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(18, 3),
+    )
+
+
+def types(model: nn.Module) -> list[type]:
+    return [type(m) for m in model.modules()]
+
+
+IMAGE = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in DERIVED])
+def test_single_layer(row):
+    case = row.cases[0]
+    module, inputs = build(case, row.torch_module)
+    expected = call(module, inputs, case)
+    report = manualgrad.swap(module)
+    assert type(module) is row.module
+    assert report.changed == {"": row.module}
+    assert_close(call(module, inputs, case), expected, rtol=1e-10, atol=1e-10)
+    manualgrad.unswap(module)
+    assert type(module) is row.torch_module
+
+
+def test_same_objects_and_unswap():
+    model = small()
+    before, ids = types(model), {k: id(v) for k, v in model.state_dict(keep_vars=True).items()}
+    report = manualgrad.swap(model)
+    assert len(report.changed) == 5
+    assert {k: id(v) for k, v in model.state_dict(keep_vars=True).items()} == ids
+    assert manualgrad.unswap(model).changed.keys() == report.changed.keys()
+    assert types(model) == before
+
+
+def test_report():
+    class Own(nn.Linear):
+        pass
+
+    model = nn.ModuleDict(
+        {
+            "a": nn.Linear(2, 2),
+            "b": nn.Linear(2, 2),
+            "own": Own(2, 2),
+            "parametrized": parametrizations.weight_norm(nn.Linear(2, 2)),
+            "later": nn.LSTM(2, 2),
+            "lazy": nn.LazyLinear(2),
+            "complex": nn.Linear(2, 2, dtype=torch.complex64),
+            "pruned": prune.l1_unstructured(nn.Linear(2, 2), "weight", 1),
+            "flat": nn.Flatten(),
+        }
+    )
+    report = manualgrad.swap(model)
+    assert set(report.changed) == {"a", "b", "pruned"}
+    assert {name: reason for name, (_, reason) in report.left.items()} == {
+        "own": "subclass of Linear: its forward may be its own",
+        "parametrized": "parametrized: remove the parametrization first",
+        "later": "no hand-written layer yet",
+        "lazy": "lazy: call the model once, then swap",
+        "complex": "complex parameters",
+    }
+    text = str(report)
+    assert text.startswith("swapped 3 layers\n     3 Linear\nleft alone 5 layers\n")
+    assert "     1 Own: subclass of Linear: its forward may be its own (own)" in text
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({"only": nn.Linear}, {"5"}),
+        ({"only": (nn.Linear, "0")}, {"0", "5"}),
+        ({"only": "[0-3]"}, {"0", "1", "2", "3"}),
+        ({"skip": nn.Conv2d}, {"1", "2", "3", "5"}),
+        ({"skip": ["0", nn.Linear]}, {"1", "2", "3"}),
+        ({"only": "[0-3]", "skip": nn.ReLU}, {"0", "1", "3"}),
+    ],
+)
+def test_selection(selection, expected):
+    model = small()
+    report = manualgrad.swap(model, **selection)
+    assert set(report.changed) == expected
+    assert {n for n, m in model.named_modules() if type(m).__module__.startswith("manualgrad.")} == expected
+
+
+def test_misuse():
+    with pytest.raises(TypeError, match="only takes classes of modules and patterns"):
+        manualgrad.swap(small(), only=3)
+    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module, but got function"):
+        manualgrad.swap(torch.relu)
+
+
+def test_context_manager():
+    model = small()
+    model[5].__class__ = manualgrad.nn.Linear  # ours before, and so ours afterwards
+    before = types(model)
+    with manualgrad.swapped(model) as report:
+        assert len(report.changed) == 4
+        assert type(model[0]) is manualgrad.nn.Conv2d
+    assert types(model) == before
+
+
+def test_context_manager_restores_after_an_error():
+    model = small()
+    before = types(model)
+    with pytest.raises(RuntimeError, match="conv2d"), manualgrad.swapped(model):
+        model(torch.zeros(3))
+    assert types(model) == before
+
+
+def test_tied_and_reused_modules():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(5, 4)
+            self.mix = nn.Linear(4, 4)
+            self.again = self.mix
+            self.out = nn.Linear(4, 5, bias=False)
+            self.out.weight = self.embed.weight
+
+        def forward(self, index):
+            return self.out(self.again(self.mix(self.embed(index))))
+
+    torch.manual_seed(0)
+    model, index = Tied().double(), torch.tensor([0, 3, 3])
+
+    def grads():
+        return torch.autograd.grad(model(index).sin().sum(), list(model.parameters()))
+
+    expected = grads()
+    manualgrad.swap(model)
+    assert model.again is model.mix
+    assert model.out.weight is model.embed.weight
+    assert_close(grads(), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_hooks_optimizer_and_eval():
+    seen = []
+    model = small()
+    model[5].register_forward_hook(lambda module, args, output: seen.append("forward"))
+    model[5].register_full_backward_hook(lambda module, grads_in, grads_out: seen.append("backward"))
+    model[0].weight.register_hook(lambda g: seen.append("tensor"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = model[0].weight.detach().clone()
+    manualgrad.swap(model)
+    model(IMAGE).sum().backward()
+    optimizer.step()
+    assert sorted(seen) == ["backward", "forward", "tensor"]
+    assert not torch.equal(model[0].weight, before)
+    model.eval()
+    ours = model(IMAGE)
+    assert not model[1].training
+    manualgrad.unswap(model)
+    assert_close(model(IMAGE), ours)
+
+
+def test_state_dict_loads_both_ways():
+    ours, theirs = small(), small()
+    manualgrad.swap(ours)
+    ours(IMAGE)
+    theirs.load_state_dict(ours.state_dict())
+    assert_close(theirs.state_dict(), ours.state_dict(), rtol=0, atol=0)
+    theirs(IMAGE)
+    ours.load_state_dict(theirs.state_dict())
+    assert_close(theirs.state_dict(), ours.state_dict(), rtol=0, atol=0)
+
+
+def test_compiled_wrapper():
+    """A model that is compiled already is swapped inside, and what was compiled before is not used again."""
+    torch.compiler.reset()
+    model = small().eval()
+    compiled = torch.compile(model, backend="aot_eager")
+    expected = compiled(IMAGE)
+    report = manualgrad.swap(compiled)
+    assert set(report.changed) == {f"_orig_mod.{k}" for k in (0, 1, 2, 3, 5)}
+    calls = []
+    original = manualgrad.layers.linear.linear
+    try:
+        manualgrad.layers.linear.linear = lambda *args: calls.append(1) or original(*args)
+        assert_close(compiled(IMAGE), expected)
+    finally:
+        manualgrad.layers.linear.linear = original
+    assert calls
+    torch.compiler.reset()
+
+
+def test_double_swap_changes_nothing():
+    model = small()
+    manualgrad.swap(model)
+    before = types(model)
+    report = manualgrad.swap(model)
+    assert types(model) == before
+    assert report.changed == {}
+    assert report.left == {}
