@@ -146,7 +146,9 @@ def _is_complex(module: nn.Module) -> bool:
 def _selection(argument: str, selection: Selection) -> list | None:
     if selection is None:
         return None
-    entries = [selection] if isinstance(selection, (str, type)) else list(selection)
+    entries = (
+        list(selection) if isinstance(selection, Iterable) and not isinstance(selection, str) else [selection]
+    )
     for entry in entries:
         if not isinstance(entry, str) and not (isinstance(entry, type) and issubclass(entry, nn.Module)):
             raise TypeError(

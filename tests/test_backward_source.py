@@ -8,6 +8,7 @@ from types import FunctionType
 import pytest
 import torch
 from rows import DERIVED, build, call, cases, gradients, wanted_tensors
+from torch.autograd import grad as differentiate
 from torch.utils._python_dispatch import TorchDispatchMode
 
 FUNCTIONS = sorted({f for row in DERIVED for f in row.functions}, key=lambda f: f.__name__)
@@ -52,14 +53,14 @@ def derivatives_called(function: FunctionType) -> list[str]:
     found = []
     for reached in called_functions(function, set()):
         for node in ast.walk(syntax(reached)):
-            name = (
-                node.attr
-                if isinstance(node, ast.Attribute)
-                else node.id
-                if isinstance(node, ast.Name)
-                else ""
-            )
-            if name in FORBIDDEN or name.endswith(("_backward", "_backward_data", "_backward_input")):
+            if isinstance(node, ast.Attribute):
+                name, forbidden = node.attr, node.attr in FORBIDDEN
+            elif isinstance(node, ast.Name):  # a global from torch's machinery, whatever it is called
+                name, home = node.id, getattr(reached.__globals__.get(node.id), "__module__", None) or ""
+                forbidden = home.startswith(("torch.autograd", "torch.func", "torch._functorch"))
+            else:
+                continue
+            if forbidden or name.endswith(("_backward", "_backward_data", "_backward_input")):
                 found.append(f"{reached.__qualname__}: {name}")
     return found
 

@@ -1,7 +1,5 @@
 """PyTorch's own table of module samples, ``module_db``: every sample of every layer that exists here."""
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor
@@ -33,7 +31,11 @@ def tensors_in(value) -> list[Tensor]:
 
 def outcome(module, arguments):
     """Outputs, gradients of inputs and parameters, and buffers afterwards."""
-    args, kwargs = copy.deepcopy((arguments.args, arguments.kwargs))
+    args, kwargs = torch.utils._pytree.tree_map_only(
+        Tensor,
+        lambda t: t.detach().clone().requires_grad_(t.requires_grad),
+        (arguments.args, arguments.kwargs),
+    )
     torch.manual_seed(1)
     outputs = tensors_in(module(*args, **kwargs))
     wanted = [t for t in (*tensors_in((args, kwargs)), *module.parameters()) if t.requires_grad]

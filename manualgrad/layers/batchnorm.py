@@ -150,10 +150,13 @@ def batch_norm(
 
     Raises:
         RuntimeError: if the shapes do not fit, or statistics are needed and missing.
-        ValueError: if a channel has one value only in training, which standardizing would turn into 0.
+        ValueError: if ``eps`` is not positive, or a channel has one value only in training, which standardizing
+            would turn into 0.
     """
     if input.dim() < 2:
         raise RuntimeError(f"batch_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
+    if eps <= 0:
+        raise ValueError(f"batch_norm: eps must be positive, but got {eps}")
     channels = input.shape[1]
     check_per_channel(
         "batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias

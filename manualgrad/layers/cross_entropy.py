@@ -27,6 +27,14 @@ def sample_weights(target: Tensor, weight: Tensor | None, ignore_index: int, dty
     return torch.where(kept, weight.to(dtype)[torch.where(kept, target, 0)], 0)
 
 
+def check_weight_dtype(name: str, x: Tensor, weight: Tensor | None) -> None:
+    """Raise RuntimeError unless the weights have the input's dtype; autocast has made them alike by now."""
+    if weight is not None and weight.dtype != x.dtype:
+        raise RuntimeError(
+            f"{name}: weight: expected scalar type {x.dtype} as the input, but found {weight.dtype}"
+        )
+
+
 def pick(x: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     """x_{i, t_i}, with the class on axis 1 of x, and the class 0 where t_i is ignore_index."""
     return x.gather(1, torch.where(target == ignore_index, 0, target).unsqueeze(1)).squeeze(1)
@@ -44,6 +52,7 @@ class NLLLossFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str):
+        check_weight_dtype("nll_loss", x, weight)
         omega = sample_weights(target, weight, ignore_index, wide(x).dtype)
         # Multiplying would turn an ignored −∞ into NaN.
         loss = torch.where(omega == 0, 0, -omega * pick(wide(x), target, ignore_index))
@@ -123,6 +132,7 @@ class CrossEntropyLossFunction(Function):
     def forward(
         z: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
     ):
+        check_weight_dtype("cross_entropy", z, weight)
         logsumexp = torch.logsumexp(wide(z), 1)
         omega = sample_weights(target, weight, ignore_index, logsumexp.dtype)
         loss = (1 - smoothing) * omega * (logsumexp - pick(wide(z), target, ignore_index))

@@ -54,6 +54,7 @@ class DifferenceLossFunction(Function):
     """What the losses of a difference δ = x − t have in common.
 
     Forward    ℓ_i = ω_i φ(δ_i),   L = ℓ, Σ ℓ or Σ ℓ / Σ ω   (without weights ω = 1, Σ ω = N)
+               Huber's mean is Σ ℓ / N with weights too
     Backward   g = ∂L/∂(reduced loss),  s = ∂L/∂ℓ  (g, or g / Σ ω for the mean)
                ∂L/∂x = s ω φ′(δ),   ∂L/∂t = −∂L/∂x
                ∂L/∂ω = s φ(δ), and for the mean, which ω also divides, s (φ(δ) − Σ ℓ / Σ ω)
@@ -72,24 +73,27 @@ def difference(x: Tensor, target: Tensor) -> Tensor:
     return wide(x) - wide(target)
 
 
-def weighted_total(loss: Tensor, weight: Tensor | None, reduction: str, dtype: torch.dtype) -> Tensor:
-    """L from φ(δ): weighted and reduced."""
+def weighted_total(loss: Tensor, weight: Tensor | None, reduction: str, by_weight: bool = True) -> Tensor:
+    """L from φ(δ): weighted and reduced; a mean is divided by the weights, or else by their number."""
     if weight is None:
-        return reduce(loss, reduction).to(dtype)
-    return reduce(loss * weight, reduction, wide(weight).sum()).to(dtype)
+        return reduce(loss, reduction)
+    return reduce(loss * weight, reduction, wide(weight).sum() if by_weight else None)
 
 
-def difference_gradients(ctx, saved: tuple, grad: Tensor, loss: Tensor, slope: Tensor) -> tuple:
+def difference_gradients(
+    ctx, saved: tuple, grad: Tensor, loss: Tensor, slope: Tensor, by_weight: bool = True
+) -> tuple:
     """The gradients of DifferenceLossFunction from its saved tensors, φ(δ) and φ′(δ)."""
     x, target, weight = saved
-    total = loss.numel() if weight is None else wide(weight).sum()
+    by_weight = by_weight and weight is not None
+    total = wide(weight).sum() if weight is not None and by_weight else loss.numel()
     s = share(grad, ctx.reduction, total)
     grad_x = grad_target = grad_weight = None
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
         grad_delta = s * slope if weight is None else s * weight * slope
         grad_x, grad_target = grad_delta.to(x.dtype), (-grad_delta).to(target.dtype)
     if weight is not None and ctx.needs_input_grad[2]:
-        mean = (loss * weight).sum() / total if ctx.reduction == "mean" else 0
+        mean = (loss * weight).sum() / total if by_weight and ctx.reduction == "mean" else 0
         grad_weight = (s * (loss - mean)).to(weight.dtype)
     return grad_x, grad_target, grad_weight, None, None
 
@@ -105,7 +109,9 @@ class MSELossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: None):
         delta = difference(x, target)
-        return weighted_total(delta.square(), weight, reduction, torch.promote_types(x.dtype, target.dtype))
+        return weighted_total(delta.square(), weight, reduction).to(
+            torch.promote_types(x.dtype, target.dtype)
+        )
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -125,7 +131,7 @@ class L1LossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: None):
         delta = difference(x, target)
-        return weighted_total(delta.abs(), weight, reduction, torch.promote_types(x.dtype, target.dtype))
+        return weighted_total(delta.abs(), weight, reduction).to(torch.promote_types(x.dtype, target.dtype))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -150,7 +156,7 @@ class SmoothL1LossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: float):
         loss = SmoothL1LossFunction.loss(difference(x, target), shape)
-        return weighted_total(loss, weight, reduction, torch.promote_types(x.dtype, target.dtype))
+        return weighted_total(loss, weight, reduction).to(torch.promote_types(x.dtype, target.dtype))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -177,14 +183,17 @@ class HuberLossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: float):
         loss = HuberLossFunction.loss(difference(x, target), shape)
-        return weighted_total(loss, weight, reduction, torch.promote_types(x.dtype, target.dtype))
+        return weighted_total(loss, weight, reduction, by_weight=False).to(
+            torch.promote_types(x.dtype, target.dtype)
+        )
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, target, weight = ctx.saved_tensors
         delta = difference(x, target)
         loss = HuberLossFunction.loss(delta, ctx.shape)
-        return difference_gradients(ctx, (x, target, weight), grad, loss, delta.clamp(-ctx.shape, ctx.shape))
+        slope = delta.clamp(-ctx.shape, ctx.shape)
+        return difference_gradients(ctx, (x, target, weight), grad, loss, slope, by_weight=False)
 
 
 def _difference_loss(

@@ -71,15 +71,17 @@ def sources(
 ) -> list[tuple[int, Tensor]]:
     """For each padded axis (counted from the end) the index of the element that each output place copies.
 
-    With places i = −left ... length + right − 1:  "circular" i mod length;  "replicate" the nearest of 0 and
-    length − 1;  "reflect" mirrored at both ends, which are not repeated:  −1 -> 1,  length -> length − 2.
+    With places i = −left ... length + right − 1:  "replicate" takes the nearest of 0 and length − 1;
+    "reflect" mirrors at both ends, which are not repeated:  −1 -> 1,  length -> length − 2;  "circular" takes
+    i modulo length, or modulo what a negative padding has left.
     """
     result = []
     for k, (left, right) in enumerate(zip(amounts[::2], amounts[1::2])):
         axis, length = -1 - k, shape[-1 - k]
         place = torch.arange(-left, length + right, device=device)
         if mode == "circular":
-            source = place % length
+            start, stop = max(-left, 0), length - max(-right, 0)
+            source = start + (place - start) % (stop - start)
         elif mode == "replicate":
             source = place.clamp(0, length - 1)
         else:
@@ -99,9 +101,9 @@ def pad(
         value: of the border, for ``"constant"`` only. Default: 0.
 
     Raises:
-        ValueError: if ``value`` is given for another mode.
         NotImplementedError: if there is no such mode, or it does not pad that many axes.
-        RuntimeError: if the padding is larger than the mode can fill from the input.
+        RuntimeError: if the padding is larger than the mode can fill from the input, or ``value`` is given
+            for a mode that copies.
     """
     amounts = tuple(pad)
     if mode == "constant":
@@ -113,7 +115,7 @@ def pad(
             )
         return apply(ConstantPadFunction, input, amounts, 0.0 if value is None else value)
     if value not in (None, 0):
-        raise ValueError(f"pad: mode={mode!r} takes no value, but got value={value}; leave it out")
+        raise RuntimeError(f"pad: mode={mode!r} takes no value, but got value={value}; leave it out")
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(
             f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', but got {mode!r}"
