@@ -69,6 +69,8 @@ class Classifier(LightningModule):
         backend: the package of layers, loss and optimizer: manualgrad, or torch as the control.
         lr: highest learning rate, per step.
         weight_decay: decoupled weight decay, per step and unit of learning rate.
+        eps: added to the root of the mean squared gradient; a weight whose gradient is much smaller takes
+            smaller steps, instead of steps as large as any whose direction is a matter of rounding.
         warmup: fraction of the steps in which the learning rate rises; in the rest it falls to zero.
         label_smoothing: probability taken from the right class and spread over all ten.
     """
@@ -80,6 +82,7 @@ class Classifier(LightningModule):
         backend: Literal["manualgrad", "torch"] = "manualgrad",
         lr: float = 0.02,
         weight_decay: float = 0.01,
+        eps: float = 1e-8,
         warmup: float = 0.2,
         label_smoothing: float = 0.0,
     ) -> None:
@@ -87,11 +90,11 @@ class Classifier(LightningModule):
         most = 4 if network == "cnn" else len(widths)
         if len(widths) > most or any(width < 1 for width in widths):
             raise ValueError(f"--model.widths {widths}: {network} takes up to {most} widths of at least 1")
-        if not (lr > 0 and weight_decay >= 0 and 0 <= warmup <= 1 and 0 <= label_smoothing <= 1):
+        if not (lr > 0 and weight_decay >= 0 and eps > 0 and 0 <= warmup <= 1 and 0 <= label_smoothing <= 1):
             raise ValueError(
-                f"--model.lr {lr} --model.weight_decay {weight_decay} --model.warmup {warmup} "
-                f"--model.label_smoothing {label_smoothing}: lr must be positive, weight_decay not "
-                "negative, the other two fractions"
+                f"--model.lr {lr} --model.weight_decay {weight_decay} --model.eps {eps} "
+                f"--model.warmup {warmup} --model.label_smoothing {label_smoothing}: lr and eps must be "
+                "positive, weight_decay not negative, the other two fractions"
             )
         self.save_hyperparameters()
         nn = _namespace(backend, "nn")
@@ -143,7 +146,7 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, its learning rate set anew at every step."""
         optim = _namespace(self.hparams["backend"], "optim")
-        options = {name: self.hparams[name] for name in ("lr", "weight_decay")}
+        options = {name: self.hparams[name] for name in ("lr", "weight_decay", "eps")}
         optimizer = optim.AdamW(self.parameters(), **options)
         # Not OneCycleLR: its state holds the number of steps, and a resumed run may have more of them.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._one_cycle)
@@ -166,6 +169,7 @@ class Classifier(LightningModule):
         """Let the hyperparameters of this run win over those a resumed optimizer brings along."""
         for config in self.trainer.lr_scheduler_configs:
             config.scheduler.base_lrs = [self.hparams["lr"] for _ in config.scheduler.base_lrs]
+        options = {name: self.hparams[name] for name in ("weight_decay", "eps")}
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group.update(initial_lr=self.hparams["lr"], weight_decay=self.hparams["weight_decay"])
+                group.update(initial_lr=self.hparams["lr"], **options)

@@ -330,7 +330,7 @@ def test_short_command_lines(argv: list[str], expected: list[str], tmp_path: Pat
     assert expand(argv) == expected
 
 
-def losses(name: str, backend: str, root: str, steps: int) -> torch.Tensor:
+def losses(name: str, backend: str, root: str, precision: str, steps: int) -> torch.Tensor:
     """Training losses, step by step, of a recipe with its own data, augmentation, optimizer and schedule."""
     # Not at the top: lightning imports only after recipes.
     import lightning.pytorch as pl
@@ -346,9 +346,7 @@ def losses(name: str, backend: str, root: str, steps: int) -> torch.Tensor:
     model = Classifier(**config["model"], backend=backend)
     trainer = pl.Trainer(
         accelerator="cpu",
-        # In float32 a ReLU or a maximum at a tie turns one rounding into another curve within a few dozen
-        # steps: torch differs from itself as much when its weights are changed by 1e-7.
-        precision="64-true",
+        precision=precision,
         max_steps=steps,
         logger=False,
         enable_checkpointing=False,
@@ -362,9 +360,21 @@ def losses(name: str, backend: str, root: str, steps: int) -> torch.Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.")
-@pytest.mark.parametrize(("name", "tolerance"), [("mlp", 1e-9), ("cnn", 1e-9)])
-def test_backends_have_the_same_loss_curve(name: str, tolerance: float, data_root: str) -> None:
-    ours, control = (losses(name, backend, data_root, steps=200) for backend in ("manualgrad", "torch"))
-    assert len(ours) == 200
-    assert control[-20:].mean() < 0.5 * control[:20].mean()
+@pytest.mark.parametrize(
+    ("name", "precision", "steps", "tolerance"),
+    [
+        ("mlp", "32-true", 200, 1e-4),
+        ("mlp", "64-true", 200, 1e-9),
+        ("cnn", "64-true", 200, 1e-9),
+        # In float32 the curves of cnn part later on, as those of torch and of torch with weights changed by
+        # 1e-7 do: which of two almost equal activations is the maximum is a matter of rounding.
+        ("cnn", "32-true", 20, 1e-3),
+    ],
+)
+def test_backends_have_the_same_loss_curve(
+    name: str, precision: str, steps: int, tolerance: float, data_root: str
+) -> None:
+    ours, control = (losses(name, b, data_root, precision, steps) for b in ("manualgrad", "torch"))
+    assert len(ours) == steps
+    assert control[-5:].mean() < control[:5].mean()
     assert ((ours - control).abs() / control).max() < tolerance

@@ -150,8 +150,8 @@ def batch_norm(
 
     Raises:
         RuntimeError: if the shapes do not fit, or statistics are needed and missing.
-        ValueError: if ``eps`` is not positive, or a channel has one value only in training, which standardizing
-            would turn into 0.
+        ValueError: if ``eps`` is not positive, or a channel has one value only in training, which
+            standardizing would turn into 0.
     """
     if input.dim() < 2:
         raise RuntimeError(f"batch_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
