@@ -330,7 +330,7 @@ def test_short_command_lines(argv: list[str], expected: list[str], tmp_path: Pat
     assert expand(argv) == expected
 
 
-def losses(name: str, backend: str, root: str, precision: str, steps: int) -> torch.Tensor:
+def losses(name: str, backend: str, root: str, precision: str, steps: int, **changed) -> torch.Tensor:
     """Training losses, step by step, of a recipe with its own data, augmentation, optimizer and schedule."""
     # Not at the top: lightning imports only after recipes.
     import lightning.pytorch as pl
@@ -343,7 +343,7 @@ def losses(name: str, backend: str, root: str, precision: str, steps: int) -> to
             collected.append(float(outputs["loss"]))
 
     config = yaml.safe_load(RECIPES[name].read_text())
-    model = Classifier(**config["model"], backend=backend)
+    model = Classifier(**{**config["model"], **changed}, backend=backend)
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=precision,
@@ -361,20 +361,20 @@ def losses(name: str, backend: str, root: str, precision: str, steps: int) -> to
 
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.")
 @pytest.mark.parametrize(
-    ("name", "precision", "steps", "tolerance"),
+    ("name", "precision", "steps", "tolerance", "changed"),
     [
-        ("mlp", "32-true", 200, 1e-4),
-        ("mlp", "64-true", 200, 1e-9),
-        ("cnn", "64-true", 200, 1e-9),
-        # In float32 the curves of cnn part later on, as those of torch and of torch with weights changed by
-        # 1e-7 do: which of two almost equal activations is the maximum is a matter of rounding.
-        ("cnn", "32-true", 20, 1e-3),
+        ("mlp", "32-true", 200, 1e-4, {}),
+        ("mlp", "64-true", 200, 1e-9, {}),
+        ("cnn", "64-true", 200, 1e-9, {}),
+        # At its own rate cnn is chaotic in float32: torch parts as far from torch with weights changed by
+        # 1e-7, as rounding decides which of two almost equal activations is the maximum of its window.
+        ("cnn", "32-true", 40, 1e-3, {"lr": 1e-3}),
     ],
 )
 def test_backends_have_the_same_loss_curve(
-    name: str, precision: str, steps: int, tolerance: float, data_root: str
+    name: str, precision: str, steps: int, tolerance: float, changed: dict, data_root: str
 ) -> None:
-    ours, control = (losses(name, b, data_root, precision, steps) for b in ("manualgrad", "torch"))
+    ours, control = (losses(name, b, data_root, precision, steps, **changed) for b in ("manualgrad", "torch"))
     assert len(ours) == steps
     assert control[-5:].mean() < control[:5].mean()
     assert ((ours - control).abs() / control).max() < tolerance
