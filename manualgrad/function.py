@@ -21,8 +21,11 @@ __all__ = [
     "Autocast",
     "Function",
     "apply",
+    "check_floating",
     "transforming",
+    "values_known",
     "wide",
+    "wide_dtype",
 ]
 
 
@@ -33,14 +36,11 @@ class Function(torch.autograd.Function):
     vmap, torch.func, torch.compile and double backward work without a further line:
 
     - ``forward`` computes; what is worth keeping beyond the result is returned as a further output.
-    - ``setup_context`` marks such outputs non-differentiable and saves what the gradient needs, and only
-    that:
-      ``ctx.needs_input_grad`` is known here. Tensors go through ``ctx.save_for_backward``, never onto
-      ``ctx``.
+    - ``setup_context`` marks such outputs non-differentiable and saves what the gradient needs, and no more:
+      ``ctx.needs_input_grad`` is known here. Tensors go through ``ctx.save_for_backward``, not onto ``ctx``.
     - ``backward`` returns one gradient per argument of ``forward``, in its order, None where there is none.
-    Where
-      it uses a saved further output, it recomputes it from the inputs if ``torch.is_grad_enabled()``: then
-      backward itself is being differentiated, and the saved value is a constant to autograd.
+      Where it uses a saved further output, it recomputes it from the inputs if ``torch.is_grad_enabled()``:
+      then backward itself is being differentiated, and the saved value is a constant to autograd.
     """
 
     generate_vmap_rule = True
@@ -97,9 +97,29 @@ def transforming() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
+def values_known(x: Tensor) -> bool:
+    """Whether a check may look at the elements of ``x``: a plain tensor on the CPU, which waits for none."""
+    plain = type(x) in (Tensor, torch.nn.Parameter) and not torch._C._len_torch_dispatch_stack()
+    return plain and x.device.type == "cpu"
+
+
+def check_floating(name: str, *tensors: Tensor) -> None:
+    """Raise NotImplementedError, as torch does, unless all ``tensors`` are floating point."""
+    for x in tensors:
+        if not x.is_floating_point():
+            raise NotImplementedError(
+                f"{name}: not implemented for {x.dtype}; cast the tensor to a floating dtype"
+            )
+
+
 def wide(x: Tensor) -> Tensor:
     """``x`` in the precision that sums are taken in: float32 for the half types, else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return x.to(wide_dtype(x.dtype))
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of that precision."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def _enter(function: type[Function], args: tuple) -> Any:

@@ -7,6 +7,7 @@ parameter, g = ∂L/∂w its gradient, α the learning rate: too large overshoot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +31,9 @@ class SGD(torch.optim.SGD):
     Source     Robbins, Monro 1951, doi:10.1214/aoms/1177729586; Polyak 1964; Sutskever et al. 2013 (Nesterov)
     """
 
-    def __init__(self, params, *args, **kwargs):
-        super().__init__(params, *args, **kwargs)
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own, as in torch."""
+        super().add_param_group(param_group)
         _check_options(self)
 
     @torch.no_grad()
@@ -69,8 +71,9 @@ class Adam(torch.optim.Adam):
     Source     Kingma, Ba 2014, arXiv:1412.6980; Reddi, Kale, Kumar 2018, arXiv:1904.09237 (amsgrad)
     """
 
-    def __init__(self, params, *args, **kwargs):
-        super().__init__(params, *args, **kwargs)
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own, as in torch."""
+        super().add_param_group(param_group)
         _check_options(self)
 
     @torch.no_grad()
@@ -82,7 +85,7 @@ class Adam(torch.optim.Adam):
             for w, g in _gradients(self, group, sparse=False):
                 state = self.state[w]
                 if not state:
-                    state["step"] = torch.tensor(0.0)
+                    state["step"] = torch.tensor(0.0, dtype=torch.float32)
                     state["exp_avg"] = torch.zeros_like(w)
                     state["exp_avg_sq"] = torch.zeros_like(w)
                     if group["amsgrad"]:
@@ -99,8 +102,8 @@ class Adam(torch.optim.Adam):
                 if group["amsgrad"]:
                     v = torch.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
                 m_hat = m / (1 - beta1**t)
-                v_hat = v / (1 - beta2**t)
-                w.sub_(lr * m_hat / (v_hat.sqrt() + group["eps"]))
+                root_v_hat = v.sqrt() / math.sqrt(1 - beta2**t)  # the root first: v / (1 − β₂ᵗ) may overflow
+                w.sub_(lr * m_hat / (root_v_hat + group["eps"]))
         return loss
 
 
@@ -137,7 +140,7 @@ def _gradients(optimizer: torch.optim.Optimizer, group: dict, sparse: bool) -> l
 
 def _check_options(optimizer: torch.optim.Optimizer) -> None:
     for option in ("foreach", "fused", "capturable", "differentiable"):
-        if optimizer.defaults.get(option):
+        if any(group.get(option) for group in optimizer.param_groups):
             name = type(optimizer).__name__
             raise ValueError(
                 f"{name}: {option}=True selects an implementation that this one is not; leave it out, or use "

@@ -68,7 +68,7 @@ def swap(model: nn.Module, *, only: Selection = None, skip: Selection = None) ->
 
     Args:
         only: swap only these: a class, a pattern of qualified names such as ``"encoder.*"``, or several of
-        both.
+            both.
         skip: leave these alone, likewise.
 
     Returns:
@@ -112,7 +112,7 @@ def _change(model: nn.Module, table: dict, only: Selection, skip: Selection, ver
             if cls in table:
                 report.left[name] = (cls, "skipped, as asked")
             continue
-        if cls in table and not _is_complex(module):
+        if cls in table and not _reason_to_skip(module):
             module.__class__ = table[cls]
             report.changed[name] = table[cls]
         elif table is OURS and (reason := _reason(module)):
@@ -126,7 +126,7 @@ def _reason(module: nn.Module) -> str:
     if cls in TORCHS or cls in NOTHING_TO_DERIVE:
         return ""
     if cls in OURS:
-        return "complex parameters"
+        return _reason_to_skip(module)
     if parametrize.is_parametrized(module):
         return "parametrized: remove the parametrization first"
     if isinstance(module, LazyModuleMixin):
@@ -139,8 +139,13 @@ def _reason(module: nn.Module) -> str:
     return ""
 
 
-def _is_complex(module: nn.Module) -> bool:
-    return any(p.is_complex() for p in module.parameters(recurse=False))
+def _reason_to_skip(module: nn.Module) -> str:
+    # Why a layer that manualgrad has cannot be swapped; "" if it can.
+    if "forward" in vars(module):
+        return "its forward was replaced on the instance"
+    if any(p.is_complex() for p in module.parameters(recurse=False)):
+        return "complex parameters"
+    return ""
 
 
 def _selection(argument: str, selection: Selection) -> list | None:

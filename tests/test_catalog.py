@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,19 @@ def test_readme_has_the_table_of_layers():
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert table(CATALOG) in readme, "the README's table is old: python -m manualgrad list prints the new one"
+
+
+def test_readme_examples(capsys):
+    """The README's examples run as they stand there, and print what it says."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    swap, check, _ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exec(swap, {})
+    assert capsys.readouterr().out.startswith("swapped 52 layers\n")
+    exec(check, {})
+    said = readme.split("    check Square: FAILED\n")[1].split("\n\n")[0].splitlines()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "check Square: FAILED"
+    assert [line[:44] for line in printed[1:]] == [line[4:48] for line in said]  # the numbers are random
 
 
 def test_find():

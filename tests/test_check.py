@@ -218,6 +218,31 @@ def test_kinks_accept_any_slope_between():
     assert "at [1]" in failing(manualgrad.check(Wrong, torch.tensor([-1.0, 0.0, 1.0])), "gradient")
 
 
+def test_jumps_are_not_checked_and_said_so():
+    def leap(x):
+        return torch.where(x >= 1, x + 1, x)
+
+    report = manualgrad.check(leap, torch.tensor([0.5, 1.0]))
+    assert report["gradient"].details == ["x: not continuous at 1 elements, which were not checked"]
+    report = manualgrad.check(manualgrad.functional.relu, torch.tensor([-1.0, 0.0, 1.0]))
+    assert report["gradient"].details == ["input: a kink at 1 elements, any slope between is right"]
+
+
+def test_tensors_in_lists_and_dicts():
+    class Wrong(Square):
+        @staticmethod
+        def backward(ctx, grad):
+            return grad, None
+
+    def nested(xs, options):
+        return {"y": (xs[0] * options["scale"], [Wrong.apply(xs[1], 1.0)])}
+
+    report = manualgrad.check(nested, [X, X], {"scale": X})
+    assert failing(report, "gradient").startswith("xs[1]: largest error")
+    assert report["batched gradient"].status == "ok"
+    assert "returns no floating-point tensor" in str(manualgrad.check(lambda x: x.argmax(), X))
+
+
 def test_large_inputs_are_sampled_and_said_so():
     report = manualgrad.check(Square, torch.randn(40, 50), 3.0)
     assert report, report

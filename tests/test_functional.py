@@ -10,6 +10,7 @@ from manualgrad import functional, nn
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 IMAGES = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
+T = torch.tensor
 SAME = {
     "linear of a vector": lambda F, x: F.linear(x, x[0].clone()),
     "softmax dtype": lambda F, x: F.softmax(x.float(), 1, dtype=torch.float64),
@@ -27,6 +28,25 @@ SAME = {
         x, x.flip(0).sigmoid(), x[:1].detach().exp(), pos_weight=x[0].detach().exp()
     ),
     "batch_norm without running": lambda F, x: F.batch_norm(x, None, None, training=True),
+    "linear bias per sample": lambda F, x: F.linear(x, x[:2].clone(), x[:, :2].clone()),
+    "conv one-number tuples": lambda F, x: F.conv2d(
+        x[None], x[None, None, :2, :2].clone(), None, (2,), (1,), (2,)
+    ),
+    "conv_transpose one-number tuples": lambda F, x: F.conv_transpose2d(
+        x[None], x[None, None, :2].clone(), None, (2,)
+    ),
+    "max_pool one-number tuples": lambda F, x: F.max_pool2d(x[None], (2,), (1,), (1,)),
+    "avg_pool one-number tuples": lambda F, x: F.avg_pool2d(x[None], (3,), (2,), (1,)),
+    "avg_pool of a long input": lambda F, x: F.avg_pool1d(x.reshape(1, 12).repeat(1, 500), 7, 3, 2),
+    "nll of an impossible class of weight 0": lambda F, x: F.nll_loss(
+        torch.cat([x, torch.full_like(x[:, :1], -float("inf"))], 1),
+        T([0, 1, 4]),
+        T([1.0, 1, 1, 1, 0]).double(),
+    ),
+    "bce_with_logits dtypes": lambda F, x: F.binary_cross_entropy_with_logits(x.float(), x.flip(0).sigmoid()),
+    "soft cross_entropy dtypes": lambda F, x: F.cross_entropy(x.float(), x.flip(0).softmax(1)),
+    "mse dtypes": lambda F, x: F.mse_loss(x.float(), x.flip(0)),
+    "embedding by frequency": lambda F, x: F.embedding(T([1] * 9 + [2, 0]), x, scale_grad_by_freq=True),
     "layer_norm plain": lambda F, x: F.layer_norm(x, [4]),
     "rms_norm default eps": lambda F, x: F.rms_norm(x, (3, 4)),
     "dropout off": lambda F, x: F.dropout(x, 0.7, training=False),
@@ -58,7 +78,8 @@ def test_same_as_torch(name):
         torch.manual_seed(0)
         y = SAME[name](namespace, x)
         found.append((y, *torch.autograd.grad((y * torch.arange(y.numel()).reshape(y.shape)).sum(), x)))
-    assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
+    tolerance = 1e-7 if name.endswith("dtypes") else 1e-10  # one of the two tensors is float32
+    assert_close(found[0], found[1], rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "silu", "dropout"])
@@ -96,6 +117,49 @@ def test_in_place_between_layers():
     assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
 
 
+def test_frequency_is_counted_in_any_precision():
+    """More occurrences than a half type can count to."""
+    weight = torch.ones(2, 3, dtype=torch.bfloat16, requires_grad=True)
+    functional.embedding(
+        torch.zeros(1000, dtype=torch.long), weight, scale_grad_by_freq=True
+    ).sum().backward()
+    assert_close(weight.grad[0], torch.ones(3, dtype=torch.bfloat16))
+
+
+AUTOCAST = {
+    **{
+        name: call for name, call in SAME.items() if name.startswith(("mse", "l1", "huber", "pad", "softmax"))
+    },
+    "pad volume": lambda F, x: F.pad(x.reshape(1, 3, 2, 2), (1, 0, 0, 1, 1, 1), mode="reflect"),
+    "softmax": lambda F, x: F.softmax(x, 1),
+    "linear": lambda F, x: F.linear(x, x[:2]),
+    "avg_pool": lambda F, x: F.avg_pool1d(x, 2),
+    "bilinear": lambda F, x: F.bilinear(x, x, x[None, :, :].repeat(2, 2, 1)[:, :4]),
+}
+
+
+@pytest.mark.parametrize("name", AUTOCAST)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_autocast_dtypes(name, dtype):
+    found = []
+    for namespace in (functional, torch_functional):
+        x = X.to(dtype)
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(AUTOCAST[name](namespace, x))
+    assert_close(found[0], found[1], rtol=2e-2, atol=2e-2)
+
+
+def test_fake_tensors():
+    """Shapes are inferred without data, as tools that trace or plan memory do."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        x = torch.randn(4, 3, requires_grad=True)
+        loss = functional.cross_entropy(x, torch.zeros(4, dtype=torch.long))
+        loss = loss + functional.binary_cross_entropy(x.sigmoid(), torch.rand(4, 3))
+        assert torch.autograd.grad(loss, x)[0].shape == x.shape
+
+
 def test_deprecated_reduction_arguments():
     with pytest.warns(UserWarning, match="size_average and reduce args"):
         assert_close(
@@ -116,7 +180,6 @@ def test_implicit_softmax_axis_warns():
         assert_close(functional.softmax(X), torch.softmax(X, 1))
 
 
-T = torch.tensor
 CLASSES = T([0, 1, 2])
 KERNEL = torch.ones(2, 3, 3, 3, dtype=torch.float64)
 ERRORS = {
@@ -162,6 +225,24 @@ ERRORS = {
     "bce: shapes": (lambda F: F.binary_cross_entropy(X.sigmoid(), X[0].sigmoid()), r"\[3, 4\]"),
     "bce: range": (lambda F: F.binary_cross_entropy(2 + X.sigmoid(), X.sigmoid()), "between 0 and 1"),
     "bce_with_logits: shapes": (lambda F: F.binary_cross_entropy_with_logits(X, X[0]), r"\[3, 4\]"),
+    "bce: weight": (lambda F: F.binary_cross_entropy(X[0].sigmoid(), X[0].sigmoid(), X), None),
+    "bce: dtype": (lambda F: F.binary_cross_entropy(X.sigmoid(), X.sigmoid().float()), "dtype"),
+    "bce_with_logits: weight": (lambda F: F.binary_cross_entropy_with_logits(X[0], X[0], X), "weight must"),
+    "bce_with_logits: pos_weight": (
+        lambda F: F.binary_cross_entropy_with_logits(X[0], X[0], pos_weight=X),
+        "pos_weight must",
+    ),
+    "bce_with_logits: integers": (lambda F: F.binary_cross_entropy_with_logits(X, X.long()), "floating"),
+    "gelu: integers": (lambda F: F.gelu(X.long()), "gelu: not implemented for torch.int64"),
+    "silu: integers": (lambda F: F.silu(X.long()), "silu"),
+    "elu: integers": (lambda F: F.elu(X.long()), "elu"),
+    "softplus: integers": (lambda F: F.softplus(X.long()), "softplus"),
+    "leaky_relu: integers": (lambda F: F.leaky_relu(X.long()), "leaky_relu"),
+    "mse_loss: integers": (lambda F: F.mse_loss(X.long(), X.long()), "mse_loss"),
+    "huber_loss: integers": (lambda F: F.huber_loss(X.long(), X.long()), "huber_loss"),
+    "layer_norm: dtype": (lambda F: F.layer_norm(X.float(), (4,), X[0]), "mixed dtype"),
+    "batch_norm: dtype": (lambda F: F.batch_norm(X.float(), None, None, X[0], training=True), "mixed dtype"),
+    "max_pool2d: lengths": (lambda F: F.max_pool2d(IMAGES, (2, 2, 2)), "kernel_size"),
     "pad: mode": (lambda F: F.pad(X, (1, 1), mode="mirror"), "mirror"),
     "pad: too far": (lambda F: F.pad(X, (4, 0), mode="reflect"), None),
     "pad: value": (lambda F: F.pad(X, (1, 0), mode="reflect", value=2.0), "value"),

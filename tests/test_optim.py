@@ -76,6 +76,33 @@ def test_state_dict_is_exchanged(name, options):
         assert_close(changed.state_dict(), straight.state_dict(), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_half_precision(name, dtype):
+    """Large gradients too, whose square a half type cannot hold long."""
+    found = []
+    for namespace in (optim, torch.optim):
+        w = torch.ones(4, dtype=dtype, requires_grad=True)
+        optimizer = getattr(namespace, name)([w], lr=0.01)
+        for k in range(3):
+            w.grad = torch.tensor([0.5, -2.0, 30.0, 200.0 + 50 * k], dtype=dtype)
+            optimizer.step()
+        found.append(w.detach())
+    assert_close(found[0], found[1], rtol=1e-2, atol=1e-3)
+
+
+def test_step_counter_is_float32_under_any_default_dtype():
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        w = torch.ones(1, requires_grad=True)
+        optimizer = optim.Adam([w])
+        w.grad = torch.ones(1)
+        optimizer.step()
+        assert optimizer.state[w]["step"].dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_is_an_optimizer():
     model, data = problem()
     optimizer = optim.SGD(
@@ -121,6 +148,8 @@ def test_sparse_gradients():
 def test_other_implementations_are_refused(name, option):
     with pytest.raises(ValueError, match=f"{name}: {option}=True"):
         getattr(optim, name)(problem()[0].parameters(), **{option: True})
+    with pytest.raises(ValueError, match=f"{name}: {option}=True"):
+        getattr(optim, name)([{"params": problem()[0].parameters(), option: True}])
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -56,6 +56,8 @@ def test_report():
     class Own(nn.Linear):
         pass
 
+    patched = nn.Linear(2, 2)
+    patched.forward = lambda x: 2 * x
     model = nn.ModuleDict(
         {
             "a": nn.Linear(2, 2),
@@ -67,6 +69,7 @@ def test_report():
             "complex": nn.Linear(2, 2, dtype=torch.complex64),
             "pruned": prune.l1_unstructured(nn.Linear(2, 2), "weight", 1),
             "flat": nn.Flatten(),
+            "patched": patched,
         }
     )
     report = manualgrad.swap(model)
@@ -77,9 +80,10 @@ def test_report():
         "later": "no hand-written layer yet",
         "lazy": "lazy: call the model once, then swap",
         "complex": "complex parameters",
+        "patched": "its forward was replaced on the instance",
     }
     text = str(report)
-    assert text.startswith("swapped 3 layers\n     3 Linear\nleft alone 5 layers\n")
+    assert text.startswith("swapped 3 layers\n     3 Linear\nleft alone 6 layers\n")
     assert "     1 Own: subclass of Linear: its forward may be its own (own)" in text
 
 

@@ -36,11 +36,9 @@ def check(
     Args:
         target: an autograd Function (its ``apply`` is called), any function of tensors, or a module.
         inputs, kwargs: its arguments. If one of them requires a gradient, then those that do are checked;
-        else all
-            floating-point tensors are. A module's parameters are checked too, unless they are frozen.
+            else all floating-point tensors are. A module's parameters are checked too, unless frozen.
         against: what computes the same, to compare with: a callable, or a module with the same parameters.
-        The
-            layers of manualgrad are compared with torch's without being asked.
+            The layers of manualgrad are compared with torch's without being asked.
 
     Returns:
         A report with a row per property: true if nothing failed, and readable when printed.

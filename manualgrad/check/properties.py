@@ -48,14 +48,15 @@ def gradient(name: str, target: Target, against: Callable | None) -> Row:
     outputs = target(inputs)
     directions = random_like(outputs)
     got = vector_jacobian(outputs, inputs, directions)
-    problems, sampled = [], []
+    problems, remarks = [], []
     for position, argument in enumerate(target.names):
         places = chosen(inputs[position])
         if len(places) < inputs[position].numel():
-            sampled.append(f"{argument} at {len(places)} of its {inputs[position].numel()} elements")
+            remarks.append(f"{argument} at {len(places)} of its {inputs[position].numel()} elements")
         left, right = slopes(target, target, inputs, position, places, directions)
-        problems += mismatch_at(argument, places, left, right, got[position])
-    return verdict(name, problems, sampled)
+        wrong, remarked = mismatch_at(argument, places, left, right, got[position])
+        problems, remarks = problems + wrong, remarks + remarked
+    return verdict(name, problems, remarks)
 
 
 def double_gradient(name: str, target: Target, against: Callable | None) -> Row:
@@ -85,7 +86,7 @@ def double_gradient(name: str, target: Target, against: Callable | None) -> Row:
     for position, argument in enumerate(names):
         places = chosen(values[position], MOST_AGAIN)
         left, right = slopes(target, gradients, values, position, places, again)
-        problems += mismatch_at(argument, places, left, right, got[position])
+        problems += mismatch_at(argument, places, left, right, got[position])[0]
     return verdict(name, problems)
 
 
@@ -284,18 +285,30 @@ def slopes(target, function, values, position, places, directions) -> tuple[list
     return left, right
 
 
-def mismatch_at(argument: str, places, left, right, got: Tensor) -> list[str]:
-    """Compare a gradient with difference quotients. At a kink any value between the two slopes is right."""
+def mismatch_at(argument: str, places, left, right, got: Tensor) -> tuple[list[str], list[str]]:
+    """Compare a gradient with difference quotients: what is wrong, and what is to be remarked.
+
+    At a kink any value between the two slopes is right. At a jump there is no derivative.
+    """
     if not places:
-        return []
+        return [], []
     left, right = torch.tensor(left, dtype=torch.float64), torch.tensor(right, dtype=torch.float64)
     got_there = got.detach().reshape(-1)[places].double().cpu()
     expected = (left + right) / 2
-    kink = (right - left).abs() > 1e-3 * expected.abs().clamp(min=1.0)
+    apart = (right - left).abs()
+    kink = apart > 1e-3 * expected.abs().clamp(min=1.0)
+    jump = apart * STEP > 1e-3  # what a slope of 1000 would make of a step
     low, high = torch.minimum(left, right) - ATOL, torch.maximum(left, right) + ATOL
     wrong = ~((got_there - expected).abs() <= ATOL + RTOL * expected.abs())  # so that NaN is wrong
-    wrong &= ~(kink & (low <= got_there) & (got_there <= high))
-    return describe(argument, wrong, expected, got_there, places, got.shape)
+    wrong &= ~(kink & (low <= got_there) & (got_there <= high)) & ~jump
+    remarks = []
+    if (kink & ~jump).any():
+        remarks.append(
+            f"{argument}: a kink at {int((kink & ~jump).sum())} elements, any slope between is right"
+        )
+    if jump.any():
+        remarks.append(f"{argument}: not continuous at {int(jump.sum())} elements, which were not checked")
+    return describe(argument, wrong, expected, got_there, places, got.shape), remarks
 
 
 def differences(names, expected, got, rtol, atol) -> list[str]:

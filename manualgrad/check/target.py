@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 __all__ = ["Target"]
 
@@ -32,11 +33,12 @@ class Target:
         self.target: Any = target
         self.name = getattr(target, "__name__", None) or type(target).__name__
         self._module = copy.deepcopy(target).double() if isinstance(target, nn.Module) else None
-        # Every argument has a name; positional ones also keep their place.
-        self._positional = list(zip(_argument_names(target, len(inputs)), inputs))
-        self._keywords = kwargs
-        arguments = dict(self._positional) | kwargs
-        floating = {k: v for k, v in arguments.items() if isinstance(v, Tensor) and v.is_floating_point()}
+        # Arguments may hold tensors in lists and dicts: each tensor has a name, and its place is remembered.
+        named = dict(zip(_argument_names(target, len(inputs)), inputs)) | kwargs
+        self._count = len(inputs)
+        paths, self._structure = pytree.tree_flatten_with_path(named)
+        self._leaves = {_leaf_name(path): leaf for path, leaf in paths}
+        floating = {k: v for k, v in self._leaves.items() if isinstance(v, Tensor) and v.is_floating_point()}
         wanted = {k: v for k, v in floating.items() if v.requires_grad} or floating
         self._point = {k: v.detach() for k, v in wanted.items()}
         if self._module is not None:
@@ -64,15 +66,19 @@ class Target:
         ]
         values = dict(zip(self._point, copies))
         dtype = tensors[0].dtype
-        args = [values.get(name, _cast(value, dtype)) for name, value in self._positional]
-        kwargs = {name: values.get(name, _cast(value, dtype)) for name, value in self._keywords.items()}
+        leaves = [values.get(name, _cast(leaf, dtype)) for name, leaf in self._leaves.items()]
+        arguments = pytree.tree_unflatten(leaves, self._structure)
+        args, kwargs = list(arguments.values())[: self._count], dict(list(arguments.items())[self._count :])
         call = self._bind(through, values, dtype)
         devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
         with torch.random.fork_rng(devices):
             torch.manual_seed(SEED)
             outputs = call(*args, **kwargs)
-        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        return tuple(o for o in outputs if isinstance(o, Tensor) and o.is_floating_point())
+        leaves = pytree.tree_leaves(outputs)
+        real = tuple(o for o in leaves if isinstance(o, Tensor) and o.is_floating_point())
+        if not real:
+            raise TypeError(f"{self.name} returns no floating-point tensor, but {type(outputs).__name__}")
+        return real
 
     def _bind(self, through: Callable | None, values: dict[str, Tensor], dtype: torch.dtype) -> Callable:
         if self._module is None or (through is not None and not isinstance(through, nn.Module)):
@@ -85,6 +91,11 @@ class Target:
             k: v for k, v in values.items() if k in state
         }
         return lambda *args, **kwargs: torch.func.functional_call(module, state, args, kwargs)
+
+
+def _leaf_name(path: tuple[Any, ...]) -> str:
+    # The argument's name, and the way to the tensor in it: "xs[1]".
+    return f"{path[0].key}{pytree.keystr(path[1:])}"
 
 
 def _is_function(target: Any) -> bool:

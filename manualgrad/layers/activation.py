@@ -2,8 +2,7 @@
 
 All have y_i = f(x_i), so ∂L/∂x_i = g_i f′(x_i) with g = ∂L/∂y; a docstring below states f and f′. Shapes are
 those of the input throughout. The in-place forms overwrite their input: ReLU truly, as its gradient needs
-the output alone; those that save x work on a copy of it and write the result back, which is what torch does
-too.
+the output alone; those that save x save a copy of it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, transforming, wide
+from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, check_floating, transforming, wide
 
 __all__ = [
     "ELU",
@@ -66,7 +65,7 @@ class ReLUFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (y,) = ctx.saved_tensors
-        grad_x = grad_y.masked_fill(y <= 0, 0)
+        grad_x = torch.where(y <= 0, 0, grad_y)  # not masked_fill, which loses channels_last
         return grad_x, None
 
 
@@ -113,6 +112,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     """x where positive, else ``negative_slope`` x, as :func:`torch.nn.functional.leaky_relu`."""
     if inplace:
         return input.copy_(leaky_relu(input.clone(), negative_slope))
+    check_floating("leaky_relu", input)
     return apply(LeakyReLUFunction, input, negative_slope)
 
 
@@ -253,6 +253,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', but got {approximate!r}")
+    check_floating("gelu", input)
     return apply(GELUFunction, input, approximate)
 
 
@@ -293,6 +294,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x σ(x), as :func:`torch.nn.functional.silu`."""
     if inplace:
         return input.copy_(silu(input.clone()))
+    check_floating("silu", input)
     return apply(SiLUFunction, input)
 
 
@@ -333,6 +335,7 @@ class SoftplusFunction(Function):
 
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """log(1 + e^βx) / β, as :func:`torch.nn.functional.softplus`."""
+    check_floating("softplus", input)
     return apply(SoftplusFunction, input, beta, threshold, autocast=FLOAT32_ON_ACCELERATOR)
 
 
@@ -377,6 +380,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, else ``alpha`` (e^x − 1), as :func:`torch.nn.functional.elu`."""
     if inplace:
         return input.copy_(elu(input.clone(), alpha))
+    check_floating("elu", input)
     return apply(ELUFunction, input, alpha)
 
 

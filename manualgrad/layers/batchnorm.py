@@ -143,8 +143,7 @@ def batch_norm(
     Args:
         input: shape (B, C, *).
         running_mean, running_var: shape (C); used if not ``training``, else updated in place (if given) with
-        the
-            batch's mean and unbiased variance:  running ← (1 − momentum) running + momentum batch.
+            the batch's mean and unbiased variance:  running ← (1 − momentum) running + momentum batch.
         weight, bias: shape (C).
         training: whether the statistics are the batch's.
 
@@ -159,7 +158,7 @@ def batch_norm(
         raise ValueError(f"batch_norm: eps must be positive, but got {eps}")
     channels = input.shape[1]
     check_per_channel(
-        "batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+        "batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
     if not training:
         if running_mean is None or running_var is None:

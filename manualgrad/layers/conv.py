@@ -18,9 +18,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import _ntuple
 
 from ..function import LOW, Function, apply, wide
+from ._spatial import Ints, check_axes, per_axis
 from .padding import pad
 
 __all__ = [
@@ -39,8 +39,6 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
 ]
-
-Ints = tuple[int, ...]
 
 
 def windows(x: Tensor, kernel: Ints, places: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
@@ -124,8 +122,7 @@ class ConvFunction(Function):
         s, p, d = ctx.stride, ctx.padding, ctx.dilation
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            # Where the stride does not divide, the last elements of x are in no window: O alone does not
-            # tell I.
+            # Where the stride does not divide, the last elements of x are in no window.
             rest = tuple(
                 (i + 2 * p_ - d_ * (k - 1) - 1) % s_
                 for i, k, s_, p_, d_ in zip(ctx.size, ctx.kernel, s, p, d)
@@ -193,12 +190,7 @@ class ConvTransposeFunction(Function):
 
 
 def _batched(name: str, input: Tensor, ndim: int) -> tuple[Tensor, bool]:
-    if input.dim() not in (ndim + 1, ndim + 2):
-        raise RuntimeError(
-            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, "
-            "but got "
-            f"shape {list(input.shape)}"
-        )
+    check_axes(name, input, ndim)
     return (input.unsqueeze(0), False) if input.dim() == ndim + 1 else (input, True)
 
 
@@ -212,12 +204,13 @@ def _conv(
     dilation: int | Ints,
     groups: int,
 ) -> Tensor:
-    x, batched = _batched(f"conv{ndim}d", input, ndim)
-    per_axis = _ntuple(ndim)
-    stride, dilation = per_axis(stride), per_axis(dilation)
+    name = f"conv{ndim}d"
+    x, batched = _batched(name, input, ndim)
+    stride, dilation = (per_axis(name, k, v, ndim) for k, v in (("stride", stride), ("dilation", dilation)))
     if isinstance(padding, str):
-        x, padding = _named_padding(f"conv{ndim}d", x, weight, stride, padding, dilation)
-    y = apply(ConvFunction, x, weight, bias, stride, per_axis(padding), dilation, groups, autocast=LOW)
+        x, padding = _named_padding(name, x, weight, stride, padding, dilation)
+    padding = per_axis(name, "padding", padding, ndim)
+    y = apply(ConvFunction, x, weight, bias, stride, padding, dilation, groups, autocast=LOW)
     return y if batched else y.squeeze(0)
 
 
@@ -272,22 +265,12 @@ def _conv_transpose(
     groups: int,
     dilation: int | Ints,
 ) -> Tensor:
-    y, batched = _batched(f"conv_transpose{ndim}d", input, ndim)
-    stride, padding, output_padding, dilation = map(
-        _ntuple(ndim), (stride, padding, output_padding, dilation)
-    )
-    x = apply(
-        ConvTransposeFunction,
-        y,
-        weight,
-        bias,
-        stride,
-        padding,
-        output_padding,
-        groups,
-        dilation,
-        autocast=LOW,
-    )
+    name = f"conv_transpose{ndim}d"
+    y, batched = _batched(name, input, ndim)
+    sizes = {"stride": stride, "padding": padding, "output_padding": output_padding}
+    options = [per_axis(name, argument, value, ndim) for argument, value in sizes.items()]
+    dilation = per_axis(name, "dilation", dilation, ndim)
+    x = apply(ConvTransposeFunction, y, weight, bias, *options, groups, dilation, autocast=LOW)
     return x if batched else x.squeeze(0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32, Function, apply, transforming, wide
+from ..function import FLOAT32, Function, apply, transforming, values_known, wide
 from .loss import check_constant, check_reduction, legacy_reduction, reduce, share
 
 __all__ = [
@@ -55,7 +55,7 @@ class NLLLossFunction(Function):
         check_weight_dtype("nll_loss", x, weight)
         omega = sample_weights(target, weight, ignore_index, wide(x).dtype)
         # Multiplying would turn an ignored −∞ into NaN.
-        loss = torch.where(omega == 0, 0, -omega * pick(wide(x), target, ignore_index))
+        loss = torch.where(target == ignore_index, 0, -omega * pick(wide(x), target, ignore_index))
         return reduce(loss, reduction, omega.sum()).to(x.dtype)
 
     @staticmethod
@@ -71,7 +71,7 @@ class NLLLossFunction(Function):
         omega = sample_weights(target, weight, ctx.ignore_index, g.dtype)
         s = share(g, ctx.reduction, omega.sum())
         true_class = torch.where(target == ctx.ignore_index, 0, target).unsqueeze(1)
-        grad_true = torch.where(omega == 0, 0, -s * omega).unsqueeze(1)
+        grad_true = torch.where(target == ctx.ignore_index, 0, -s * omega).unsqueeze(1)
         grad_x = g.new_zeros(ctx.size).scatter(1, true_class, grad_true).to(ctx.dtype)
         return grad_x, None, None, None, None
 
@@ -120,8 +120,8 @@ class CrossEntropyLossFunction(Function):
                q_ic = (1 − ε) ω_i δ_{c, t_i} + ε/C weight_c   (ε smooths the label; q_i = 0 if t_i is ignored)
                ℓ_i = −Σ_c q_ic log p_ic,   the mean is Σ ℓ / Σ ω,   ω_i = weight[t_i], or 0 if t_i is ignored
     Backward   ∂ log p_ik/∂z_ic = δ_kc − p_ic,  so with s_i = ∂L/∂ℓ_i
-               ∂L/∂z_ic = s_i (p_ic Σ_k q_ik − q_ic)      (without weights and smoothing: s_i (p_ic − δ_{c,
-               t_i}))
+               ∂L/∂z_ic = s_i (p_ic Σ_k q_ik − q_ic)
+               which without weights and smoothing is  s_i (p_ic − δ_{c, t_i})
     Shapes     z: (N, C, *);   t: (N, *), integers in [0, C);   weight: (C) or None
     Saves      z, log Σ e^z, t, weight: the probabilities are one exponential away
     Source     Bridle 1990, doi:10.1007/978-3-642-76153-9_28; Szegedy et al. 2015, arXiv:1512.00567
@@ -198,7 +198,7 @@ class SoftCrossEntropyLossFunction(Function):
         logsumexp = torch.logsumexp(wide(z), 1, keepdim=True)
         q = SoftCrossEntropyLossFunction.targets(target, weight, smoothing)
         loss = -(q * (wide(z) - logsumexp)).sum(1)
-        return reduce(loss, reduction, loss.numel()).to(z.dtype), logsumexp
+        return reduce(loss, reduction, loss.numel()).to(torch.promote_types(z.dtype, target.dtype)), logsumexp
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -337,7 +337,7 @@ def _classes(
     classes = x.shape[1]
     _check_class_weight(name, weight, classes)
     t = t.long()
-    if t.device.type == "cpu" and not transforming():
+    if not transforming() and values_known(t):
         wrong = (t != ignore_index) & ((t < 0) | (t >= classes))
         if wrong.any():
             raise IndexError(

@@ -57,10 +57,10 @@ class DropoutFunction(Function):
 def _drop(name: str, input: Tensor, p: float, training: bool, inplace: bool, whole_channels: bool) -> Tensor:
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"{name}: the dropout probability p has to be between 0 and 1, but got p={p}")
-    if whole_channels and input.dim() < 2:
-        raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
     if p == 0 or not training or input.numel() == 0:
         return input
+    if whole_channels and input.dim() < 2:
+        raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
     if p == 1:
         mask, scale = torch.zeros((), dtype=torch.bool, device=input.device), 1.0
     else:
@@ -96,7 +96,8 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
         )
     if input.dim() == 3:
         return _drop("dropout1d", input, p, training, inplace, whole_channels=True)
-    return _drop("dropout1d", input.unsqueeze(0), p, training, inplace, whole_channels=True).squeeze(0)
+    y = _drop("dropout1d", input.unsqueeze(0), p, training, inplace, whole_channels=True).squeeze(0)
+    return input if inplace else y
 
 
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -129,7 +130,8 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     if input.dim() not in (4, 5):
         _warn_axes("dropout3d", input, "(N, C, D, H, W) or (C, D, H, W)")
     if input.dim() == 4:
-        return _drop("dropout3d", input.unsqueeze(0), p, training, inplace, whole_channels=True).squeeze(0)
+        y = _drop("dropout3d", input.unsqueeze(0), p, training, inplace, whole_channels=True).squeeze(0)
+        return input if inplace else y
     return _drop("dropout3d", input, p, training, inplace, whole_channels=True)
 
 

@@ -43,7 +43,7 @@ class LinearFunction(Function):
     def setup_context(ctx, inputs, output):
         x, weight, bias = inputs
         need_x, need_weight, _ = ctx.needs_input_grad
-        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.bias_shape, ctx.bias_dtype = (None, None) if bias is None else (bias.shape, bias.dtype)
         ctx.save_for_backward(x if need_weight else None, weight if need_x else None)
 
     @staticmethod
@@ -55,7 +55,7 @@ class LinearFunction(Function):
         if ctx.needs_input_grad[1]:
             grad_weight = rows(grad_y).T @ rows(x)
         if ctx.needs_input_grad[2]:
-            grad_bias = wide(rows(grad_y)).sum(0).to(ctx.bias_dtype)
+            grad_bias = wide(grad_y).sum_to_size(ctx.bias_shape).to(ctx.bias_dtype)
         return grad_x, grad_weight, grad_bias
 
 

@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import _reduction
 
-from ..function import FLOAT32, Function, apply, transforming, wide
+from ..function import (
+    FLOAT32,
+    FLOAT32_ON_ACCELERATOR,
+    Function,
+    apply,
+    check_floating,
+    transforming,
+    values_known,
+    wide,
+)
 
 __all__ = [
     "BCELoss",
@@ -218,7 +227,11 @@ def _difference_loss(
             f"{name}: weight must have the input's shape {list(input.shape)}, but has {list(weight.shape)}"
         )
     x, t = torch.broadcast_tensors(input, target)
-    return apply(function, x, t, weight, reduction, shape, autocast=FLOAT32)
+    check_floating(name, torch.empty((), dtype=torch.promote_types(x.dtype, t.dtype), device="meta"))
+    # Of the weighted losses torch's autocast knows Huber's alone.
+    composite = weight is not None and function is not HuberLossFunction
+    autocast = FLOAT32_ON_ACCELERATOR if composite else FLOAT32
+    return apply(function, x, t, weight, reduction, shape, autocast=autocast)
 
 
 def mse_loss(
@@ -323,6 +336,10 @@ class BCELossFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str):
+        if target.dtype != x.dtype:
+            raise RuntimeError(
+                f"binary_cross_entropy: found target dtype {target.dtype}, but expected {x.dtype}"
+            )
         log_x, log_not_x = torch.log(wide(x)).clamp(min=-100), torch.log1p(-wide(x)).clamp(min=-100)
         loss = (target - 1) * log_not_x - target * log_x
         loss = loss if weight is None else loss * weight
@@ -364,10 +381,8 @@ def binary_cross_entropy(
 
     Raises:
         ValueError: if shapes differ, or ``reduction`` is no reduction.
-        RuntimeError: if a value of ``input`` is outside [0, 1], or under autocast on an accelerator (as
-        torch: the
-            gradient of a sigmoid in half precision does not survive it), or if ``weight`` requires a
-            gradient.
+        RuntimeError: if a value of ``input`` is outside [0, 1], if ``weight`` requires a gradient, or under
+            autocast on an accelerator, as torch: a sigmoid in half precision loses the gradient.
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("binary_cross_entropy", reduction)
@@ -383,15 +398,14 @@ def binary_cross_entropy(
             "binary_cross_entropy_with_logits, on the "
             "input of the sigmoid, or leave the autocast region"
         )
-    if device == "cpu" and not transforming() and not ((input >= 0) & (input <= 1)).all():
+    if not transforming() and values_known(input) and not ((input >= 0) & (input <= 1)).all():
         raise RuntimeError(
             "binary_cross_entropy: all elements of the input must be probabilities, between 0 and 1, but "
             "they run "
             f"from {input.min().item():.6g} to {input.max().item():.6g}; apply a sigmoid first, or use "
             "binary_cross_entropy_with_logits"
         )
-    weight = check_constant("binary_cross_entropy", "weight", weight)
-    weight = None if weight is None else weight.expand(torch.broadcast_shapes(weight.shape, target.shape))
+    weight = check_constant("binary_cross_entropy", "weight", weight, input.shape)
     return apply(BCELossFunction, input, target, weight, reduction, autocast=FLOAT32)
 
 
@@ -400,6 +414,11 @@ class BCELoss(nn.BCELoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
+
+
+def softplus_of_minus(x: Tensor) -> Tensor:
+    """log(1 + e^−x), without overflow."""
+    return torch.log1p(torch.exp(-x.abs())) + (-x).clamp(min=0)
 
 
 class BCEWithLogitsLossFunction(Function):
@@ -418,11 +437,11 @@ class BCEWithLogitsLossFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, reduction: str):
-        softplus = torch.log1p(torch.exp(-wide(x).abs())) + (-wide(x)).clamp(min=0)
-        positive = softplus if pos_weight is None else (1 + (pos_weight - 1) * target) * softplus
+        positive = softplus_of_minus(wide(x))
+        positive = positive if pos_weight is None else (1 + (pos_weight - 1) * target) * positive
         loss = (1 - target) * wide(x) + positive
         loss = loss if weight is None else loss * weight
-        return reduce(loss, reduction).to(x.dtype)
+        return reduce(loss, reduction).to(torch.promote_types(x.dtype, target.dtype))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -444,7 +463,7 @@ class BCEWithLogitsLossFunction(Function):
         if ctx.needs_input_grad[1]:
             slope = -wide(x)
             if pos_weight is not None:
-                slope = slope + (pos_weight - 1) * nn.functional.softplus(-wide(x))
+                slope = slope + (pos_weight - 1) * softplus_of_minus(wide(x))
             grad_target = (s * slope).to(target.dtype)
         return grad_x, grad_target, None, None, None
 
@@ -478,8 +497,13 @@ def binary_cross_entropy_with_logits(
             "but has "
             f"{list(target.shape)}"
         )
-    weight = check_constant("binary_cross_entropy_with_logits", "weight", weight)
-    pos_weight = check_constant("binary_cross_entropy_with_logits", "pos_weight", pos_weight)
+    if not target.is_floating_point():
+        raise RuntimeError(
+            "binary_cross_entropy_with_logits: the target must be floating point, but got "
+            f"{target.dtype}; cast it"
+        )
+    weight = check_constant("binary_cross_entropy_with_logits", "weight", weight, input.shape)
+    pos_weight = check_constant("binary_cross_entropy_with_logits", "pos_weight", pos_weight, input.shape)
     return apply(BCEWithLogitsLossFunction, input, target, weight, pos_weight, reduction, autocast=FLOAT32)
 
 
@@ -505,10 +529,18 @@ def check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', but got {reduction!r}")
 
 
-def check_constant(name: str, argument: str, weight: Tensor | None) -> Tensor | None:
-    """Raise RuntimeError if ``weight`` wants a gradient, which these losses do not have by their weights."""
+def check_constant(
+    name: str, argument: str, weight: Tensor | None, shape: torch.Size | None = None
+) -> Tensor | None:
+    """Raise RuntimeError if ``weight`` wants a gradient, which these losses do not have by their weights, or
+    does not broadcast to ``shape``."""
     if weight is not None and weight.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(
             f"{name}: the derivative for {argument!r} is not implemented, as in torch; detach it"
+        )
+    if weight is not None and shape is not None and torch.broadcast_shapes(weight.shape, shape) != shape:
+        raise RuntimeError(
+            f"{name}: {argument} must broadcast to the input's shape {list(shape)}, "
+            f"but has {list(weight.shape)}"
         )
     return weight

@@ -1,9 +1,8 @@
 """Normalization over the features of one sample: LayerNorm, GroupNorm, RMSNorm.
 
 All three divide by a statistic that is itself a function of the input, so an input x_j reaches an output y_i
-by two
-ways: directly if i = j, and through the statistic for every i. The second way is what their backward is
-about.
+by two ways: directly if i = j, and through the statistic for every i. The second way is what their backward
+is about.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import math
 import torch
 from torch import Size, Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, wide
+from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, check_floating, wide, wide_dtype
 
 __all__ = [
     "GroupNorm",
@@ -104,6 +103,7 @@ def layer_norm(
         RuntimeError: if the input does not end in ``normalized_shape``, or weight or bias have another shape.
     """
     _check_normalized_shape("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    check_dtypes("layer_norm", input, weight=weight, bias=bias)
     ndim = len(normalized_shape)
     return apply(LayerNormFunction, input, weight, bias, ndim, eps, autocast=FLOAT32_ON_ACCELERATOR)[0]
 
@@ -202,7 +202,7 @@ def group_norm(
             f"group_norm: num_groups={num_groups} must divide the number of channels, but the input of shape "
             f"{list(input.shape)} has {channels}"
         )
-    check_per_channel("group_norm", channels, weight=weight, bias=bias)
+    check_per_channel("group_norm", input, weight=weight, bias=bias)
     if input.numel() // num_groups == 1:
         raise ValueError(
             "group_norm: expected more than 1 value per channel when training, but got input size "
@@ -310,11 +310,27 @@ def _check_normalized_shape(name: str, input: Tensor, normalized_shape, **parame
             )
 
 
-def check_per_channel(name: str, channels: int, **parameters: Tensor | None) -> None:
-    """Raise RuntimeError unless every given parameter has shape (channels)."""
+def check_per_channel(name: str, input: Tensor, **parameters: Tensor | None) -> None:
+    """Raise RuntimeError unless every parameter has shape (C), and a dtype that goes with the input's."""
+    channels = input.shape[1]
+    check_dtypes(name, input, **parameters)
     for argument, parameter in parameters.items():
         if parameter is not None and tuple(parameter.shape) != (channels,):
             raise RuntimeError(
                 f"{name}: {argument} must have one element per channel, shape [{channels}], "
                 f"but has {list(parameter.shape)}"
+            )
+
+
+def check_dtypes(name: str, input: Tensor, **parameters: Tensor | None) -> None:
+    """Raise RuntimeError unless parameters have the input's dtype, or float32 for an input of a half type."""
+    check_floating(name, input)
+    device = input.device.type
+    if device != "meta" and torch.is_autocast_enabled(device):
+        return
+    for argument, parameter in parameters.items():
+        if parameter is not None and parameter.dtype not in (input.dtype, wide_dtype(input.dtype)):
+            raise RuntimeError(
+                f"{name}: mixed dtype: the input is {input.dtype}, but {argument} is {parameter.dtype}; "
+                "cast one of them"
             )

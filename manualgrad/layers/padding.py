@@ -14,10 +14,8 @@ class ConstantPadFunction(Function):
     """A border of one value around the last axes (or a crop, where the padding is negative).
 
     Forward    y_(j + left) = x_j,   y = value elsewhere
-    Backward   ∂L/∂x_j = g_(j + left):  the padding with the negative amounts; elements that were cropped get
-               0
-    Shapes     x: (*, L, ...);   y: (*, left + L + right, ...);   ``amounts`` is (left, right) of the last
-               axis first
+    Backward   ∂L/∂x_j = g_(j + left),  0 for what was cropped: the padding with the negative amounts
+    Shapes     x: (*, L, ...);   y: (*, left + L + right, ...);   amounts: (left, right), last axis first
     Saves      nothing
     """
 
@@ -135,5 +133,7 @@ def pad(
                 f"{limit}, but got "
                 f"pad={list(amounts)}"
             )
-    autocast = UNCHANGED if mode == "circular" else FLOAT32_ON_CPU
+    # As torch's autocast has it: these operators, but not the reflection of volumes.
+    cast_up = mode == "replicate" or (mode == "reflect" and axes < 3)
+    autocast = FLOAT32_ON_CPU if cast_up else UNCHANGED
     return apply(IndexPadFunction, input, amounts, mode, autocast=autocast)

@@ -11,9 +11,9 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.utils import _ntuple
 
 from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
+from ._spatial import Ints, check_axes, per_axis
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -52,8 +52,6 @@ __all__ = [
     "max_pool3d_with_indices",
 ]
 
-Ints = tuple[int, ...]
-
 MAX_POOL = {1: F.max_pool1d_with_indices, 2: F.max_pool2d_with_indices, 3: F.max_pool3d_with_indices}
 ADAPTIVE_MAX_POOL = {
     1: F.adaptive_max_pool1d_with_indices,
@@ -72,7 +70,7 @@ class MaxPoolFunction(Function):
                ∂L/∂x_j = Σ_{o: m(o) = j} g_o
     Shapes     x: (*, *I);   y, m: (*, *O);   m counts the elements of the plane *I
     Saves      m: neither x nor y
-    Source     Ranzato, Boureau, LeCun 2007, https://papers.nips.cc/paper/3363
+    Source     Riesenhuber, Poggio 1999, doi:10.1038/14819
     """
 
     @staticmethod
@@ -131,7 +129,7 @@ class AvgPoolFunction(Function):
                c_o is the size of the window, with the padding if count_include_pad, or divisor_override
     Backward   each element of a window is responsible for 1/c_o of its mean:
                ∂L/∂x_j = Σ_o M_oj g_o / c_o,  that is  ∂L/∂x = Mᵀ (g / c)
-               A window is a product of intervals, so M = M₁ ⊗ M₂ ⊗ …: one small matrix per axis
+               A window is a product of intervals, so M = M₁ ⊗ M₂ ⊗ …: one axis after the other
     Shapes     x: (*, *I);   y: (*, *O);   M of an axis: (O, I)
     Saves      nothing
     Source     LeCun et al. 1998, doi:10.1109/5.726791 (subsampling)
@@ -157,31 +155,35 @@ class AvgPoolFunction(Function):
 
     @staticmethod
     def backward(ctx, grad_y: Tensor):
-        grad_x = wide(grad_y)
-        if ctx.divisor_override is not None:
-            grad_x = grad_x / ctx.divisor_override
+        share = wide(grad_y)
+        share = share if ctx.divisor_override is None else share / ctx.divisor_override
         for axis in range(-len(ctx.plane), 0):
             length, k, s, p = ctx.plane[axis], ctx.kernel[axis], ctx.stride[axis], ctx.padding[axis]
-            # In ceil_mode the last window may reach beyond the padding; what is beyond never counts.
-            reach = [(o * s - p, min(o * s - p + k, length + p)) for o in range(grad_y.shape[axis])]
-            inside = [(max(start, 0), min(end, length)) for start, end in reach]
-            if ctx.divisor_override is not None:
-                counts = [1] * len(reach)
-            else:
-                counts = [end - start for start, end in (reach if ctx.count_include_pad else inside)]
-            grad_x = spread(grad_x, axis, inside, counts, length)
-        return grad_x.to(grad_y.dtype), None, None, None, None, None, None
+            start = torch.arange(grad_y.shape[axis], device=grad_y.device) * s - p
+            end = (start + k).clamp(max=length + p)  # in ceil_mode what is beyond the padding never counts
+            first, last = start.clamp(min=0), end.clamp(max=length)
+            if ctx.divisor_override is None:
+                count = end - start if ctx.count_include_pad else last - first
+                share = share / along(count, axis)
+            share = spread(share, axis, first, last, k, length)
+        return share.to(grad_y.dtype), None, None, None, None, None, None
 
 
-def spread(
-    grad_y: Tensor, axis: int, intervals: list[tuple[int, int]], counts: list[int], length: int
-) -> Tensor:
-    """Mᵀ (g / c) along one axis, where interval o (its end excluded) is row o of M."""
-    start, end = torch.tensor(intervals, device=grad_y.device).reshape(-1, 2, 1).unbind(1)
-    place = torch.arange(length, device=grad_y.device)
-    contains = ((start <= place) & (place < end)).to(grad_y.dtype)
-    mean = contains / torch.tensor(counts, device=grad_y.device).unsqueeze(1)
-    return (grad_y.transpose(axis, -1) @ mean).transpose(axis, -1)
+def along(values: Tensor, axis: int) -> Tensor:
+    """A number per place of the axis ``axis`` (counted from the end), shaped to meet it."""
+    return values.reshape(-1, *(1,) * (-1 - axis))
+
+
+def spread(share: Tensor, axis: int, first: Tensor, last: Tensor, most: int, length: int) -> Tensor:
+    """Mᵀ share along one axis: add share_o to the places first_o ≤ j < last_o, at most ``most`` of them."""
+    shape = list(share.shape)
+    shape[axis] = length
+    grad_x = share.new_zeros(shape)
+    for k in range(min(most, length)):
+        place = first + k
+        inside = along(place < last, axis)
+        grad_x = grad_x.index_add(axis, place.clamp(max=length - 1), torch.where(inside, share, 0))
+    return grad_x
 
 
 class AdaptiveAvgPoolFunction(Function):
@@ -205,33 +207,31 @@ class AdaptiveAvgPoolFunction(Function):
 
     @staticmethod
     def backward(ctx, grad_y: Tensor):
-        grad_x = wide(grad_y)
+        share = wide(grad_y)
         for axis in range(-len(ctx.plane), 0):
             length, size = ctx.plane[axis], grad_y.shape[axis]
-            intervals = [(o * length // size, -(-(o + 1) * length // size)) for o in range(size)]
-            grad_x = spread(grad_x, axis, intervals, [end - start for start, end in intervals], length)
-        return grad_x.to(grad_y.dtype), None
+            window = torch.arange(size, device=grad_y.device)
+            first, last = window * length // size, ((window + 1) * length + size - 1) // size
+            share = share / along(last - first, axis)
+            share = spread(share, axis, first, last, length // size + 2, length)
+        return share.to(grad_y.dtype), None
 
 
-def _check_axes(name: str, input: Tensor, ndim: int) -> None:
-    if input.dim() not in (ndim + 1, ndim + 2):
-        raise RuntimeError(
-            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, "
-            "but got "
-            f"shape {list(input.shape)}"
-        )
+def _kernel_and_stride(name: str, kernel_size, stride, ndim: int) -> tuple[Ints, Ints]:
+    kernel = per_axis(name, "kernel_size", kernel_size, ndim)
+    return kernel, kernel if stride is None or stride in ([], ()) else per_axis(name, "stride", stride, ndim)
 
 
 def _max_pool(
     ndim: int, input: Tensor, kernel_size, stride, padding, dilation, ceil_mode: bool, return_indices: bool
 ):
-    _check_axes(f"max_pool{ndim}d", input, ndim)
-    per_axis = _ntuple(ndim)
-    kernel = per_axis(kernel_size)
-    stride = kernel if stride is None or stride in ([], ()) else per_axis(stride)
+    name = f"max_pool{ndim}d"
+    check_axes(name, input, ndim)
+    kernel, stride = _kernel_and_stride(name, kernel_size, stride, ndim)
     # torch's autocast knows max_pool3d, but not the operator that also returns indices.
     autocast = FLOAT32_ON_CPU if ndim == 3 and not return_indices else UNCHANGED
-    options = (per_axis(padding), per_axis(dilation), ceil_mode)
+    padding, dilation = per_axis(name, "padding", padding, ndim), per_axis(name, "dilation", dilation, ndim)
+    options = (padding, dilation, ceil_mode)
     y, winner = apply(MaxPoolFunction, input, kernel, stride, *options, autocast=autocast)
     return (y, winner) if return_indices else y
 
@@ -287,10 +287,8 @@ def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
 
 def _adaptive_size(name: str, input: Tensor, output_size, ndim: int) -> Ints:
-    _check_axes(name, input, ndim)
-    size = _ntuple(ndim)(output_size)
-    if len(size) != ndim:
-        raise ValueError(f"{name}: output_size must have {ndim} entries, but got {output_size}")
+    check_axes(name, input, ndim)
+    size = per_axis(name, "output_size", output_size, ndim)
     return tuple(length if s is None else s for s, length in zip(size, input.shape[-ndim:]))
 
 
@@ -346,16 +344,14 @@ def _avg_pool(
     ndim: int, input: Tensor, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
 ) -> Tensor:
     name = f"avg_pool{ndim}d"
-    _check_axes(name, input, ndim)
+    check_axes(name, input, ndim)
     if divisor_override == 0:
         raise RuntimeError(
             f"{name}: divisor_override must not be 0; leave it out to divide by the window's size"
         )
-    per_axis = _ntuple(ndim)
-    kernel = per_axis(kernel_size)
-    stride = kernel if stride is None or stride in ([], ()) else per_axis(stride)
+    kernel, stride = _kernel_and_stride(name, kernel_size, stride, ndim)
     autocast = FLOAT32_ON_CPU if ndim == 3 else UNCHANGED
-    options = (per_axis(padding), ceil_mode, count_include_pad, divisor_override)
+    options = (per_axis(name, "padding", padding, ndim), ceil_mode, count_include_pad, divisor_override)
     return apply(AvgPoolFunction, input, kernel, stride, *options, autocast=autocast)
 
 

@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply
+from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, wide
 
 __all__ = [
     "LogSoftmax",
@@ -48,8 +48,9 @@ class SoftmaxFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (y,) = ctx.saved_tensors
-        grad_x = y * (grad_y - (grad_y * y).sum(ctx.dim, keepdim=True))
-        return grad_x, None
+        y, g = wide(y), wide(grad_y)
+        grad_x = y * (g - (g * y).sum(ctx.dim, keepdim=True))
+        return grad_x.to(grad_y.dtype), None
 
 
 class LogSoftmaxFunction(Function):
@@ -74,8 +75,9 @@ class LogSoftmaxFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (y,) = ctx.saved_tensors
-        grad_x = grad_y - torch.exp(y) * grad_y.sum(ctx.dim, keepdim=True)
-        return grad_x, None
+        y, g = wide(y), wide(grad_y)
+        grad_x = g - torch.exp(y) * g.sum(ctx.dim, keepdim=True)
+        return grad_x.to(grad_y.dtype), None
 
 
 class SoftminFunction(SoftmaxFunction):
@@ -94,8 +96,9 @@ class SoftminFunction(SoftmaxFunction):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (y,) = ctx.saved_tensors
-        grad_x = y * ((grad_y * y).sum(ctx.dim, keepdim=True) - grad_y)
-        return grad_x, None
+        y, g = wide(y), wide(grad_y)
+        grad_x = y * ((g * y).sum(ctx.dim, keepdim=True) - g)
+        return grad_x.to(grad_y.dtype), None
 
 
 def _apply(
@@ -108,7 +111,8 @@ def _apply(
             "the implicit choice is deprecated, so name the axis that sums to one",
             stacklevel=3,
         )
-    x = x if dtype is None else x.to(dtype)
+    if dtype is not None:  # which wins over autocast
+        return apply(function, x.to(dtype), dim)
     return apply(function, x, dim, autocast=FLOAT32_ON_ACCELERATOR)
 
 

@@ -49,9 +49,8 @@ class EmbeddingFunction(Function):
         if ctx.padding_idx is not None:
             g = g.masked_fill((index == ctx.padding_idx).unsqueeze(1), 0)
         if ctx.scale_grad_by_freq:
-            ones = torch.ones_like(index, dtype=g.dtype)
-            count = ones.new_zeros(ctx.size[0]).index_add(0, index, ones)
-            g = g / count[index].unsqueeze(1)
+            count = index.new_zeros(ctx.size[0]).index_add(0, index, torch.ones_like(index))
+            g = wide(g) / count[index].unsqueeze(1)
         grad_weight = wide(g).new_zeros(ctx.size).index_add(0, index, wide(g)).to(ctx.dtype)
         return grad_weight, None, None, None, None
 

@@ -1,0 +1,32 @@
+"""What convolution and pooling share: arguments per spatial axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+__all__ = ["Ints", "check_axes", "per_axis"]
+
+Ints = tuple[int, ...]
+
+
+def per_axis(name: str, argument: str, value: int | Sequence[int], ndim: int) -> Ints:
+    """``value`` for each of ``ndim`` axes: a number, or a sequence of one number, holds for all.
+
+    Raises:
+        RuntimeError: if a sequence has another length.
+    """
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    if len(values) not in (1, ndim):
+        raise RuntimeError(f"{name}: {argument} must be one number or {ndim} of them, but got {value}")
+    return values * ndim if len(values) == 1 else values
+
+
+def check_axes(name: str, input: Tensor, ndim: int) -> None:
+    """Raise RuntimeError unless ``input`` is (N, C, *) or (C, *) with ``ndim`` spatial axes."""
+    if input.dim() not in (ndim + 1, ndim + 2):
+        raise RuntimeError(
+            f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, "
+            f"but got shape {list(input.shape)}"
+        )
