@@ -36,10 +36,11 @@ def test_dropout(p):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
-    ("row", "case"), cases(wanted=lambda r, c: not c.kwargs.get("sparse") and not c.kwargs.get("max_norm"))
+    ("row", "case"),
+    cases(wanted=lambda r, c: not (r.random or c.kwargs.get("sparse") or c.kwargs.get("max_norm"))),
 )
 def test_autocast(row, case, dtype):
-    """Under CUDA's autocast, whose lists are not the CPU's, outputs and gradients have torch's dtypes."""
+    """Under CUDA's autocast, whose lists are not the CPU's: torch's dtypes and values."""
     found = []
     for cls in (row.module, row.torch_module):
         module, inputs = build(case, cls, torch.float32, "cuda")
@@ -53,5 +54,5 @@ def test_autocast(row, case, dtype):
         assert found[0] is found[1]
         return
     for got, expected in zip((*found[0][0], *found[0][1]), (*found[1][0], *found[1][1])):
-        assert got.dtype == expected.dtype
-        assert got.shape == expected.shape
+        scale = 1 + expected.float().abs().max().item() if expected.numel() else 1
+        assert_close(got, expected, rtol=0, atol=3e-2 * scale)

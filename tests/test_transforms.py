@@ -54,9 +54,6 @@ def test_compile_fullgraph(row, case):
     assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Using padding='same' with even kernel", "ignore:Mismatch dtype between input"
-)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("row", "case"), cases(wanted=plain))
 def test_autocast(row, case, dtype):
