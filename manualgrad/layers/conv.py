@@ -61,19 +61,25 @@ def crop(x: Tensor, axis: int, length: int) -> Tensor:
 
 def weight_gradient(
     y: Tensor, x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
-):
+) -> Tensor:
     """The derivative of ⟨y, w, x⟩ by w:  Σ_{n,o} y_nao x_nb(s o + d k − p),  a matrix product per group.
+
+    What the taps see is written out for it, which takes as many copies of x as the kernel has taps.
 
     Shapes: y (N, groups·A, *O), x (N, groups·B, *I) -> (groups·A, B, *kernel)
     """
-    places = y.shape[2:]
-    n, taps = y.shape[0], math.prod(kernel)
+    ndim, places = len(kernel), tuple(y.shape[2:])
+    into, sums = (
+        x.shape[1] // groups,
+        y.shape[0] * math.prod(places),
+    )  # B, and the terms of the sum over n and o
     seen = windows(x, kernel, places, stride, padding, dilation)
-    seen = seen.reshape(n, groups, x.shape[1] // groups, math.prod(places), taps)
-    seen = seen.permute(1, 0, 3, 2, 4).reshape(groups, n * math.prod(places), x.shape[1] // groups * taps)
-    y = y.reshape(n, groups, y.shape[1] // groups, math.prod(places))
-    y = y.permute(1, 2, 0, 3).reshape(groups, y.shape[2], n * math.prod(places))
-    return (y @ seen).reshape(groups * y.shape[1], x.shape[1] // groups, *kernel)
+    seen = seen.permute(
+        1, *range(2 + ndim, 2 + 2 * ndim), 0, *range(2, 2 + ndim)
+    )  # (groups·B, *kernel, N, *O)
+    seen = seen.reshape(groups, into * math.prod(kernel), sums)
+    y = y.transpose(0, 1).reshape(groups, y.shape[1] // groups, sums)
+    return (y @ seen.transpose(1, 2)).reshape(-1, into, *kernel)
 
 
 def per_channel_sum(g: Tensor) -> Tensor:
