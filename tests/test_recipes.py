@@ -241,7 +241,7 @@ def files(tmp_path: Path, data_root: str) -> None:
         ("fit --model.network lenet", 2, r"model.network.*'cnn', 'mlp'.*lenet"),
         ("--backend jax", 2, r"backend.*manualgrad.*torch.*jax"),
         ("--model.lr high", 2, r"model.lr.*high"),
-        ("--model.lr -1", 2, r"--model.lr -1.0.*lr must be positive"),
+        ("--model.lr -1", 2, r"--model.lr -1.0.*lr and eps must be positive"),
         ("--model.widths [8,0]", 2, r"--model.widths \[8, 0\]: cnn takes up to 4 widths of at least 1"),
         ("--model.widths [1,1,1,1,1]", 2, r"cnn takes up to 4 widths"),
         ("--data.batch_size 0", 2, r"--data.batch_size 0: give a number from 1 to 55000"),
