@@ -49,8 +49,6 @@ def test_compile_fullgraph(row, case):
     module, inputs = build(case, row.module)
     outputs = call(torch.compile(module, fullgraph=True, backend="aot_eager"), inputs, case)
     got = outputs, gradients(outputs, wanted_tensors(module, inputs)), dict(module.named_buffers())
-    if row.random and not torch.equal(expected[0][0], got[0][0]):
-        pytest.skip("compiled code draws its random numbers in another order, torch's own too")
     assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -70,7 +68,8 @@ def test_autocast(row, case, dtype):
             found.append(error)
     ours, theirs = found
     if isinstance(theirs, RuntimeError):
-        pytest.skip(f"torch refuses: {str(theirs).splitlines()[0]}")
+        assert isinstance(ours, RuntimeError)
+        return
     for got, expected in zip((*ours[0], *ours[1]), (*theirs[0], *theirs[1])):
         scale = 1 + expected.float().abs().max().item() if expected.numel() else 1
         assert_close(got, expected, rtol=0, atol=3e-2 * scale)
