@@ -30,7 +30,7 @@ def check_row(row: Layer) -> bool:
             print(f"- {case}\n  compared with torch only, in the tests: {case.no_derivative}")
             continue
         torch.manual_seed(0)
-        report = check(case.build(row.module), *case.draw(), **case.forward)
+        report = check(case.build(row.ours), *case.draw(), **case.forward)
         print(f"- {case}\n{report}")
         passed = passed and report.ok
     return passed

@@ -22,7 +22,7 @@ __all__ = ["SwapReport", "swap", "swapped", "unswap"]
 
 Selection = type[nn.Module] | str | Iterable[type[nn.Module] | str] | None
 
-OURS = {row.torch_module: row.module for row in CATALOG if row.functions}
+OURS = {row.torch_module: row.module for row in CATALOG if row.module is not None and row.functions}
 TORCHS = {ours: torchs for torchs, ours in OURS.items()}
 NOTHING_TO_DERIVE = {
     *(row.torch_module for row in CATALOG if not row.functions),

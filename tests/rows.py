@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from manualgrad.catalog import CATALOG, Case, Layer
+from manualgrad.catalog import CATALOG, Case, Layer, tensors_of
 
 ROWS = [pytest.param(row, id=row.name) for row in CATALOG]
 DERIVED = [row for row in CATALOG if row.functions]
@@ -38,8 +38,7 @@ def build(case: Case, cls: type, dtype: torch.dtype = torch.float64, device: str
 def call(module, inputs, case: Case) -> tuple[Tensor, ...]:
     """The outputs, with the same random numbers at every call."""
     torch.manual_seed(1)
-    outputs = module(*inputs, **case.forward)
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+    return tensors_of(module(*inputs, **case.forward))
 
 
 def wanted_tensors(module, inputs) -> list[Tensor]:

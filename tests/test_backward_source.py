@@ -104,7 +104,7 @@ class Operators(TorchDispatchMode):
 
 @pytest.mark.parametrize(("row", "case"), cases(wanted=lambda row, case: bool(row.functions)))
 def test_operators(row, case):
-    module, inputs = build(case, row.module)
+    module, inputs = build(case, row.ours)
     outputs = call(module, inputs, case)
     with Operators() as seen:
         gradients(outputs, wanted_tensors(module, inputs))

@@ -36,7 +36,7 @@ def pages():
 
 
 def test_every_exported_module_has_a_row():
-    assert {row.name for row in CATALOG} == set(nn.__all__) - CONTAINERS
+    assert {row.name for row in CATALOG if row.module} == set(nn.__all__) - CONTAINERS
 
 
 def test_every_function_has_a_row():
@@ -50,7 +50,7 @@ def test_every_function_has_a_row():
 
 def test_every_functional_is_exported():
     of_rows = {row.functional.__name__ for row in CATALOG if row.functions}
-    assert of_rows <= set(functional.__all__)
+    assert {name for name in of_rows if hasattr(torch.nn.functional, name)} <= set(functional.__all__)
     for name in functional.__all__:
         assert hasattr(torch.nn.functional, name), name
 
@@ -77,6 +77,18 @@ def test_row(row):
         assert row.module is row.torch_module
         assert row.note
         return
+    if row.module is None:
+        assert row.torch_functional is not row.functional
+    else:
+        check_class(row)
+    for function in row.functions:
+        doc = function.__doc__ or ""
+        for section in ("Forward", "Backward"):
+            assert section in doc, f"{function.__name__} does not say {section}"
+        assert "Saves" in doc or "Function" in doc
+
+
+def check_class(row):
     assert issubclass(row.module, row.torch_module)
     own = {n for c in row.module.__mro__ if c.__module__.startswith("manualgrad.") for n in vars(c)}
     extra = own - {
@@ -90,11 +102,6 @@ def test_row(row):
     }
     assert not extra
     assert row.torch_functional is not row.functional
-    for function in row.functions:
-        doc = function.__doc__ or ""
-        for section in ("Forward", "Backward"):
-            assert section in doc, f"{function.__name__} does not say {section}"
-        assert "Saves" in doc or "Function" in doc
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if r.values[0].functions])
@@ -109,6 +116,8 @@ def test_signatures(row):
         assert list(ours.parameters) == list(theirs.parameters)
         for name, parameter in theirs.parameters.items():
             assert ours.parameters[name].default == parameter.default, name
+    if row.module is None:
+        return
     assert list(inspect.signature(row.module.forward).parameters) == list(
         inspect.signature(row.torch_module.forward).parameters
     )

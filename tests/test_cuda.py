@@ -12,14 +12,14 @@ pytestmark = pytest.mark.cuda
 
 @pytest.mark.parametrize(("row", "case"), cases(wanted=lambda row, case: not row.random))
 def test_parity(row, case):
-    ours, theirs = run(case, row.module, device="cuda"), run(case, row.torch_module, device="cuda")
+    ours, theirs = run(case, row.ours, device="cuda"), run(case, row.torchs, device="cuda")
     for got, expected in zip(ours, theirs):
         assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("row", "case"), cases(wanted=lambda row, case: not row.random))
 def test_same_as_on_the_cpu(row, case):
-    for got, expected in zip(run(case, row.module, device="cuda"), run(case, row.module)):
+    for got, expected in zip(run(case, row.ours, device="cuda"), run(case, row.ours)):
         assert_close(torch.utils._pytree.tree_map(lambda t: t.cpu(), got), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -42,7 +42,7 @@ def test_dropout(p):
 def test_autocast(row, case, dtype):
     """Under CUDA's autocast, whose lists are not the CPU's: torch's dtypes and values."""
     found = []
-    for cls in (row.module, row.torch_module):
+    for cls in (row.ours, row.torchs):
         module, inputs = build(case, cls, torch.float32, "cuda")
         try:
             with torch.autocast("cuda", dtype):

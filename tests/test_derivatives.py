@@ -6,12 +6,14 @@ from rows import build, call, cases, run, wanted_tensors
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
+from manualgrad.catalog import tensors_of
+
 EXACT = {"rtol": 1e-5, "atol": 1e-7}  # gradcheck's default rtol 1e-3 lets a gradient 0.1 % wrong pass
 
 
 def as_function(row, case):
     """A case as a pure function of its tensors, and these: what gradcheck takes."""
-    module, inputs = build(case, row.module)
+    module, inputs = build(case, row.ours)
     named = dict(module.named_parameters())
     real = [t for t in inputs if t.requires_grad]
     buffers = dict(module.named_buffers())
@@ -22,8 +24,8 @@ def as_function(row, case):
         values = [next(remaining) if t.requires_grad else t for t in inputs]
         state = {**parameters, **{name: b.clone() for name, b in buffers.items()}}
         torch.manual_seed(1)
-        outputs = torch.func.functional_call(module, state, tuple(values), dict(case.forward))
-        return outputs[0] if isinstance(outputs, tuple) else outputs
+        outputs = tensors_of(torch.func.functional_call(module, state, tuple(values), dict(case.forward)))
+        return tuple(o for o in outputs if o.is_floating_point())
 
     return function, [*named.values(), *real]
 
@@ -45,7 +47,7 @@ def test_gradgradcheck(row, case):
 
 @pytest.mark.parametrize(("row", "case"), cases())
 def test_parity(row, case):
-    ours, theirs = run(case, row.module), run(case, row.torch_module)
+    ours, theirs = run(case, row.ours), run(case, row.torchs)
     for got, expected in zip(ours, theirs):
         assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
@@ -56,7 +58,7 @@ def test_parity_at_edges(row, case):
     # computes. 1e-8: torch has some constants, such as the 1e-12 of binary cross entropy, in single
     # precision.
     found = []
-    for cls in (row.module, row.torch_module):
+    for cls in (row.ours, row.torchs):
         module, inputs = build(case, cls)
         outputs = call(module, inputs, case)
         tensors = wanted_tensors(module, inputs[:1])
@@ -71,12 +73,12 @@ HALF_TOLERANCE = {torch.bfloat16: 2e-2, torch.float16: 2e-3, torch.float32: 2e-5
 @pytest.mark.parametrize(("row", "case"), cases())
 def test_parity_in_lower_precision(row, case, dtype):
     # Both are compared with float64, and we must not be less precise than torch is, or than rounding allows.
-    exact = run(case, row.module)
+    exact = run(case, row.ours)
     try:
-        theirs = run(case, row.torch_module, dtype)
+        theirs = run(case, row.torchs, dtype)
     except (RuntimeError, NotImplementedError) as error:
         pytest.skip(f"torch has no {dtype} for this: {str(error).splitlines()[0]}")
-    ours = run(case, row.module, dtype)
+    ours = run(case, row.ours, dtype)
     if row.random:  # the half types draw other random numbers than float64
         exact = theirs
     for got, torch_got, expected in zip(

@@ -69,7 +69,7 @@ def usage(function: type) -> tuple:
         for case in row.cases:
             if case.no_derivative:
                 continue
-            module, inputs = build(case, row.module)
+            module, inputs = build(case, row.ours)
             outputs = [o for o in call(module, inputs, case) if o.requires_grad]
             if outputs[0].dim() and outputs[0].numel() > 1 and function in python_functions(outputs):
                 return row, case
@@ -83,7 +83,7 @@ FUNCTIONS = sorted({f for row in DERIVED for f in row.functions}, key=lambda f: 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_check_catches(function, mutation, monkeypatch):
     row, case = usage(function)
-    module, inputs = build(case, row.module)
+    module, inputs = build(case, row.ours)
     monkeypatch.setattr(function, "backward", staticmethod(MUTATIONS[mutation](function.backward)))
     report = manualgrad.check(module, *inputs, **case.forward)
     assert not report, report

@@ -10,6 +10,8 @@ from rows import build, call, cases, gradients, run, wanted_tensors
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
+from manualgrad.catalog import tensors_of
+
 
 def plain(row, case):
     """No transform can follow a sparse gradient, or a forward that rewrites a weight."""
@@ -19,14 +21,13 @@ def plain(row, case):
 @pytest.mark.parametrize(("row", "case"), cases(wanted=plain))
 def test_vmap_of_grad(row, case):
     """Per-sample gradients by vmap are those computed one by one."""
-    module, inputs = build(case, row.module)
+    module, inputs = build(case, row.ours)
     torch.func.replace_all_batch_norm_modules_(module)  # running statistics cannot be updated under vmap
     parameters = {k: p.detach() for k, p in module.named_parameters()}
     inputs = [t.detach() for t in inputs]
 
     def loss(parameters, *inputs):
-        outputs = torch.func.functional_call(module, parameters, inputs, dict(case.forward))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        outputs = tensors_of(torch.func.functional_call(module, parameters, inputs, dict(case.forward)))
         return sum(o.sin().sum() for o in outputs if o.is_floating_point())
 
     real = tuple(k + 1 for k, t in enumerate(inputs) if t.is_floating_point())
@@ -44,9 +45,9 @@ def test_vmap_of_grad(row, case):
 @pytest.mark.parametrize(("row", "case"), cases(wanted=plain))
 def test_compile_fullgraph(row, case):
     """torch.compile takes forward and backward without a break, and computes the same."""
-    expected = run(case, row.module)
+    expected = run(case, row.ours)
     torch.compiler.reset()
-    module, inputs = build(case, row.module)
+    module, inputs = build(case, row.ours)
     outputs = call(torch.compile(module, fullgraph=True, backend="aot_eager"), inputs, case)
     got = outputs, gradients(outputs, wanted_tensors(module, inputs)), dict(module.named_buffers())
     assert_close(got, expected, rtol=1e-10, atol=1e-10)
@@ -57,7 +58,7 @@ def test_compile_fullgraph(row, case):
 def test_autocast(row, case, dtype):
     """Under autocast outputs have torch's dtype, gradients the dtype of their tensor, and both its values."""
     found = []
-    for cls in (row.module, row.torch_module):
+    for cls in (row.ours, row.torchs):
         module, inputs = build(case, cls, torch.float32)
         inputs = tuple(t.detach().to(dtype).requires_grad_() if t.is_floating_point() else t for t in inputs)
         try:
@@ -77,10 +78,10 @@ def test_autocast(row, case, dtype):
 
 @pytest.mark.parametrize(("row", "case"), cases())
 def test_pickle_and_deepcopy(row, case):
-    module, inputs = build(case, row.module)
+    module, inputs = build(case, row.ours)
     expected = call(copy.deepcopy(module), inputs, case)
     for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module), saved_and_loaded(module)):
-        assert type(twin) is row.module
+        assert type(twin) is type(module)
         assert repr(twin) == repr(module)
         assert_close(call(twin, inputs, case), expected, rtol=0, atol=0)
 
@@ -95,11 +96,10 @@ def saved_and_loaded(module):
 @pytest.mark.parametrize(("row", "case"), cases())
 def test_checkpoint(row, case):
     """Recomputed in backward, a layer gives the same gradients."""
-    expected = run(case, row.module)[1]
-    module, inputs = build(case, row.module)
+    expected = run(case, row.ours)[1]
+    module, inputs = build(case, row.ours)
     torch.manual_seed(1)
-    outputs = checkpoint(module, *inputs, use_reentrant=False, **case.forward)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = tensors_of(checkpoint(module, *inputs, use_reentrant=False, **case.forward))
     assert_close(gradients(outputs, wanted_tensors(module, inputs)), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -118,8 +118,8 @@ def storages(tensors) -> dict[int, int]:
 @pytest.mark.parametrize(("row", "case"), cases())
 def test_saved_tensors_can_be_offloaded(row, case):
     """Everything that backward needs goes through the hooks for saved tensors, as copies here."""
-    expected = run(case, row.module)[1]
-    module, inputs = build(case, row.module)
+    expected = run(case, row.ours)[1]
+    module, inputs = build(case, row.ours)
     with torch.autograd.graph.saved_tensors_hooks(torch.clone, torch.clone):
         outputs = call(module, inputs, case)
     assert_close(gradients(outputs, wanted_tensors(module, inputs)), expected, rtol=0, atol=0)
@@ -127,7 +127,7 @@ def test_saved_tensors_can_be_offloaded(row, case):
 
 @pytest.mark.parametrize(("row", "case"), cases(wanted=lambda row, case: row.saves_no_input))
 def test_frozen_weight_saves_no_input(row, case):
-    module, inputs = build(case, row.module)
+    module, inputs = build(case, row.ours)
     module.requires_grad_(False)
     inside = storages(saved_tensors(module, inputs, case))
     assert not inside.keys() & storages(inputs).keys()
@@ -137,7 +137,7 @@ def test_frozen_weight_saves_no_input(row, case):
 def test_saves_no_more_than_torch(row, case):
     """Bytes saved for backward, parameters and inputs included, a storage counted once."""
     counts = []
-    for cls in (row.module, row.torch_module):
+    for cls in (row.ours, row.torchs):
         module, inputs = build(case, cls)
         everything = storages([*saved_tensors(module, inputs, case), *inputs])
         counts.append(sum(everything.values()))
@@ -146,7 +146,7 @@ def test_saves_no_more_than_torch(row, case):
 
 @pytest.mark.parametrize(("row", "case"), cases())
 def test_nothing_is_saved_without_gradients(row, case):
-    module, inputs = build(case, row.module)
+    module, inputs = build(case, row.ours)
     module.requires_grad_(False)
     assert saved_tensors(module, [t.detach() for t in inputs], case) == []
 
@@ -161,8 +161,8 @@ image = cases(wanted=has_images)
 
 @pytest.mark.parametrize(("row", "case"), image)
 def test_channels_last(row, case):
-    expected = run(case, row.module)
-    module, inputs = build(case, row.module)
+    expected = run(case, row.ours)
+    module, inputs = build(case, row.ours)
     module = module.to(memory_format=torch.channels_last)
     inputs = [
         t.detach().to(memory_format=torch.channels_last).requires_grad_()
@@ -172,7 +172,7 @@ def test_channels_last(row, case):
     ]
     outputs = call(module, inputs, case)
     if row.random:  # torch too draws in memory order
-        expected = run_channels_last(case, row.torch_module)
+        expected = run_channels_last(case, row.torchs)
     found = gradients(outputs, wanted_tensors(module, inputs))
     assert_close((outputs, found), (expected[0], expected[1]), rtol=1e-10, atol=1e-10)
 

@@ -215,26 +215,34 @@ PROPERTIES = {
 
 
 def counterpart(target: Target) -> Callable | None:
-    """What torch has under the same name, if the target is a layer of manualgrad."""
+    """What torch has in the place of the layers of manualgrad in the target, if there are any."""
     from ..catalog import CATALOG
 
+    if isinstance(target.target, nn.Module):
+        return torchs_twin(target.target)
     for row in CATALOG:
         if target.target is row.functional and row.functions:
             return row.torch_functional
-        if type(target.target) is row.module and row.functions:
-            return twin(target, row.torch_module)
     if getattr(target.target, "__module__", "").startswith("manualgrad."):
         return getattr(nn.functional, target.name, None)
     return None
 
 
-def twin(target: Target, cls: type[nn.Module]) -> nn.Module:
-    """The target's module as torch's class: same parameters, buffers, options."""
+def torchs_twin(module: nn.Module) -> nn.Module | None:
+    """``module`` with torch's classes in it, same parameters and options; None if it has none of ours."""
     import copy
 
-    module = copy.deepcopy(target.target).double()
-    module.__class__ = cls
-    return module
+    from ..catalog.row import Calls
+    from ..swap import unswap
+
+    twin = copy.deepcopy(module).double()
+    changed = bool(unswap(twin).changed)
+    for part in twin.modules():
+        if isinstance(part, Calls):
+            name = part.function.__name__
+            part.function = getattr(nn.functional, name, None) or getattr(torch, name)
+            changed = True
+    return twin if changed else None
 
 
 def random_like(tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:

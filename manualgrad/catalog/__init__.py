@@ -1,0 +1,104 @@
+"""The one table: a row per layer. swap, check, the tests and the README's table of layers read it.
+
+A new layer needs its page in ``layers/`` and its row in the file of the same name here, and nothing else.
+"""
+
+from __future__ import annotations
+
+from . import (
+    activation,
+    adaptive,
+    arithmetic,
+    attention,
+    batchnorm,
+    conv,
+    cross_entropy,
+    ctc,
+    distance,
+    dropout,
+    embedding_loss,
+    fold,
+    fractional_pooling,
+    grid,
+    instancenorm,
+    likelihood_loss,
+    linear,
+    linear_cross_entropy,
+    local_response,
+    loss,
+    lp_pooling,
+    margin_loss,
+    normalization,
+    padding,
+    piecewise,
+    pooling,
+    reshape,
+    rnn,
+    rnn_cell,
+    shuffle,
+    softmax,
+    sparse,
+    transformer,
+    unpooling,
+    upsampling,
+)
+from .row import Case, Layer, Sample, tensors_of
+
+__all__ = ["CATALOG", "Case", "Layer", "Sample", "find", "tensors_of"]
+
+CATALOG: tuple[Layer, ...] = (
+    *linear.ROWS,
+    *arithmetic.ROWS,
+    *reshape.ROWS,
+    *activation.ROWS,
+    *piecewise.ROWS,
+    *softmax.ROWS,
+    *conv.ROWS,
+    *pooling.ROWS,
+    *lp_pooling.ROWS,
+    *fractional_pooling.ROWS,
+    *unpooling.ROWS,
+    *padding.ROWS,
+    *fold.ROWS,
+    *shuffle.ROWS,
+    *upsampling.ROWS,
+    *grid.ROWS,
+    *batchnorm.ROWS,
+    *instancenorm.ROWS,
+    *normalization.ROWS,
+    *local_response.ROWS,
+    *dropout.ROWS,
+    *sparse.ROWS,
+    *rnn_cell.ROWS,
+    *rnn.ROWS,
+    *attention.ROWS,
+    *transformer.ROWS,
+    *distance.ROWS,
+    *loss.ROWS,
+    *likelihood_loss.ROWS,
+    *margin_loss.ROWS,
+    *embedding_loss.ROWS,
+    *cross_entropy.ROWS,
+    *linear_cross_entropy.ROWS,
+    *adaptive.ROWS,
+    *ctc.ROWS,
+)
+
+
+def find(name: str) -> Layer:
+    """The row of a layer, by the name of its Module, Function or functional; upper and lower case are alike.
+
+    Raises:
+        KeyError: if there is none, with the names that are close.
+    """
+    import difflib
+
+    names = {}
+    for row in reversed(CATALOG):
+        for alias in (row.functional.__name__, *(f.__name__ for f in row.functions), row.name):
+            names[alias.lower()] = row
+    if name.lower() in names:
+        return names[name.lower()]
+    close = difflib.get_close_matches(name.lower(), names, n=3)
+    hint = f"; close: {', '.join(sorted({names[c].name for c in close}))}" if close else ""
+    raise KeyError(f"no layer named {name!r} in the catalog{hint} (all of them: python -m manualgrad list)")

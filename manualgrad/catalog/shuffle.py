@@ -1,0 +1,9 @@
+"""The rows of ``layers/shuffle.py``."""
+
+from __future__ import annotations
+
+from .row import Layer
+
+__all__ = ["ROWS"]
+
+ROWS: tuple[Layer, ...] = ()
