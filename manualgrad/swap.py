@@ -13,16 +13,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
-from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from .catalog import CATALOG
+from .layers import lazy
 
 __all__ = ["SwapReport", "swap", "swapped", "unswap"]
 
 Selection = type[nn.Module] | str | Iterable[type[nn.Module] | str] | None
 
 OURS = {row.torch_module: row.module for row in CATALOG if row.module is not None and row.functions}
+OURS |= {getattr(nn, name): getattr(lazy, name) for name in lazy.__all__}
 TORCHS = {ours: torchs for torchs, ours in OURS.items()}
 NOTHING_TO_DERIVE = {
     *(row.torch_module for row in CATALOG if not row.functions),
@@ -73,7 +74,7 @@ def swap(model: nn.Module, *, only: Selection = None, skip: Selection = None) ->
 
     Returns:
         What was swapped, and what was left alone and why: a subclass of your own (its forward is yours), a
-        parametrized layer, one that has no hand-written backward yet.
+        parametrized layer, one that has no hand-written backward.
 
     Raises:
         TypeError: if ``model`` is no module, or a selection is neither class nor pattern.
@@ -95,8 +96,8 @@ def swapped(model: nn.Module, *, only: Selection = None, skip: Selection = None)
         yield report
     finally:
         for module, cls in before.items():
-            if type(module) is OURS.get(cls):
-                module.__class__ = cls
+            if type(module) in TORCHS and cls not in TORCHS:  # a lazy layer may have become another class
+                module.__class__ = TORCHS[type(module)]
 
 
 def _change(model: nn.Module, table: dict, only: Selection, skip: Selection, verb: str) -> SwapReport:
@@ -129,10 +130,8 @@ def _reason(module: nn.Module) -> str:
         return _reason_to_skip(module)
     if parametrize.is_parametrized(module):
         return "parametrized: remove the parametrization first"
-    if isinstance(module, LazyModuleMixin):
-        return "lazy: call the model once, then swap"
     if cls.__module__.startswith("torch.nn.modules.") and not isinstance(module, tuple(OURS)):
-        return "no hand-written layer yet"
+        return "no hand-written layer"
     for ancestor in cls.__mro__[1:]:
         if ancestor in OURS:
             return f"subclass of {ancestor.__name__}: its forward may be its own"
