@@ -8,16 +8,44 @@ from collections.abc import Sequence
 
 import torch
 
-from .catalog import CATALOG, Layer, find
+from .catalog import CATALOG, Layer, find, reexports
 from .check import check
+from .layers import lazy
 
 
 def table(rows: Sequence[Layer]) -> str:
-    """The layers as a table in Markdown, as it stands in the README."""
-    lines = ["| family | layer | functional | cases checked |", "|---|---|---|---|"]
+    """The layers by page, as a table in Markdown: as it stands in the README."""
+    pages: dict[str, list[Layer]] = {}
     for row in rows:
-        functional = f"`{row.functional.__name__}`" if row.functions else row.note
-        lines.append(f"| {row.family} | `{row.name}` | {functional} | {len(row.cases) + len(row.edges)} |")
+        if row.functions:
+            pages.setdefault(row.family, []).append(row)
+    lines = [
+        "| page of `manualgrad/layers/` | layers | functions without a module | cases |",
+        "|---|---|---|---|",
+    ]
+    for page, members in pages.items():
+        modules = ", ".join(f"`{row.name}`" for row in members if row.module)
+        functions = ", ".join(f"`{row.name}`" for row in members if not row.module)
+        cases = sum(len(row.cases) + len(row.edges) for row in members)
+        lines.append(f"| [{page}](manualgrad/layers/{page}.py) | {modules} | {functions} | {cases} |")
+    return "\n".join(lines)
+
+
+def summary(rows: Sequence[Layer]) -> str:
+    """How many layers there are, and what is torch's own, with the reason."""
+    derived = [row for row in rows if row.functions]
+    functions = {f for row in derived for f in row.functions}
+    modules = sum(row.module is not None for row in derived)
+    reasons: dict[str, list[str]] = {}
+    for name, reason in {**reexports.MODULES, **reexports.FUNCTIONS}.items():
+        reasons.setdefault(reason, []).append(f"`{name}`")
+    lines = [
+        f"{modules} layers and {len(derived) - modules} functions without a module, with {len(functions)} "
+        f"hand-written backwards; {len(lazy.__all__)} lazy layers become them.",
+        "Torch's own, and why:",
+        "",
+        *(f"- {', '.join(names)}: {reason}" for reason, names in reasons.items()),
+    ]
     return "\n".join(lines)
 
 
@@ -45,9 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checking.add_argument("names", nargs="+", metavar="NAME", help="a layer, Function or functional; or: all")
     arguments = parser.parse_args(argv)
     if arguments.command == "list":
-        print(table(CATALOG))
-        derived = sum(bool(row.functions) for row in CATALOG)
-        print(f"\n{len(CATALOG)} layers, {derived} of them with a hand-written backward")
+        print(table(CATALOG), summary(CATALOG), sep="\n\n")
         return 0
     try:
         rows = list(CATALOG) if arguments.names == ["all"] else [find(name) for name in arguments.names]

@@ -1,5 +1,7 @@
 """Every function with a hand-written backward, under the names of :mod:`torch.nn.functional`."""
 
+from torch.nn.functional import one_hot
+
 from .layers.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
@@ -85,6 +87,7 @@ __all__ = [
     "max_pool3d_with_indices",
     "mse_loss",
     "nll_loss",
+    "one_hot",
     "pad",
     "relu",
     "rms_norm",

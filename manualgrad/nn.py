@@ -1,19 +1,41 @@
 """Every layer with a hand-written backward, under the names of :mod:`torch.nn`.
 
-What has nothing to derive (containers, views of the input) is torch's own, so that a model can be written
-with ``from manualgrad import nn`` alone.
+``import manualgrad.nn as nn`` takes the place of ``import torch.nn as nn``: what has nothing to derive
+(containers, views of the input, initialization) is torch's own.
 """
 
 from torch.nn import (
+    Buffer,
+    Container,
+    DataParallel,
+    LinearCrossEntropyOptions,
     Module,
     ModuleDict,
     ModuleList,
     Parameter,
     ParameterDict,
     ParameterList,
+    RNNBase,
+    RNNCellBase,
     Sequential,
+    UninitializedBuffer,
+    UninitializedParameter,
+    attention,
+    common_types,
+    factory_kwargs,
+    grad,
+    init,
+    intrinsic,
+    modules,
+    parallel,
+    parameter,
+    qat,
+    quantizable,
+    quantized,
+    utils,
 )
 
+from . import functional
 from .layers.activation import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -70,6 +92,8 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
+    "Container",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -77,6 +101,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "CrossEntropyLoss",
+    "DataParallel",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -100,6 +125,7 @@ __all__ = [
     "LazyLinear",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyOptions",
     "LogSoftmax",
     "MSELoss",
     "MaxPool1d",
@@ -113,6 +139,8 @@ __all__ = [
     "ParameterDict",
     "ParameterList",
     "RMSNorm",
+    "RNNBase",
+    "RNNCellBase",
     "ReLU",
     "Sequential",
     "SiLU",
@@ -123,4 +151,20 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Unflatten",
+    "UninitializedBuffer",
+    "UninitializedParameter",
+    "attention",
+    "common_types",
+    "factory_kwargs",
+    "functional",
+    "grad",
+    "init",
+    "intrinsic",
+    "modules",
+    "parallel",
+    "parameter",
+    "qat",
+    "quantizable",
+    "quantized",
+    "utils",
 ]

@@ -1,7 +1,10 @@
 """One thread per test process, the same seed for every test, and torchvision made importable."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from conformance import Conformance
 
 from recipes.compat import import_torchvision
 
@@ -14,10 +17,22 @@ def _seed():
     torch.manual_seed(0)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--conformance", type=Path, metavar="FILE", help="write what the tests found, layer by layer, to FILE"
+    )
+
+
+def pytest_configure(config):
+    path = config.getoption("--conformance")
+    if path and not hasattr(config, "workerinput"):  # reports of all workers come to the one that has none
+        config.pluginmanager.register(Conformance(path))
+
+
 def pytest_collection_modifyitems(items):
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="needs a CUDA device")
     for item in items:
-        if "cuda" in item.keywords:
-            item.add_marker(skip)
+        if "cuda" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        row = getattr(item, "callspec", None) and item.callspec.params.get("row")
+        if row and item.originalname in row.cannot:
+            item.add_marker(pytest.mark.xfail(reason=row.cannot[item.originalname], strict=True))

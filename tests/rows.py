@@ -46,13 +46,15 @@ def wanted_tensors(module, inputs) -> list[Tensor]:
     return [t for t in (*inputs, *module.parameters()) if t.requires_grad]
 
 
-def gradients(outputs, tensors) -> list[Tensor]:
-    """Gradients of all outputs along one random direction, dense."""
+def gradients(outputs, tensors, spaced: bool = False) -> list[Tensor]:
+    """Gradients of all outputs along one random direction, dense; ``spaced`` directions are not contiguous."""
     outputs = [o for o in outputs if o.requires_grad]
     if not outputs:
         return []
     generator = torch.Generator().manual_seed(2)
     directions = [torch.randn(o.shape, generator=generator, dtype=torch.float64).to(o) for o in outputs]
+    if spaced:
+        directions = [torch.stack([d, d], -1)[..., 0] for d in directions]
     found = torch.autograd.grad(outputs, tensors, directions, allow_unused=True)
     return [torch.zeros_like(t) if g is None else g.to_dense() for t, g in zip(tensors, found)]
 

@@ -14,19 +14,11 @@ from rows import ROWS
 
 import manualgrad
 from manualgrad import functional, layers, nn
-from manualgrad.catalog import CATALOG, find
+from manualgrad.catalog import CATALOG, find, reexports
 from manualgrad.function import Function
+from manualgrad.layers import lazy
 
 ROOT = Path(__file__).parent.parent
-CONTAINERS = {
-    "Module",
-    "ModuleDict",
-    "ModuleList",
-    "Parameter",
-    "ParameterDict",
-    "ParameterList",
-    "Sequential",
-}
 
 
 def pages():
@@ -35,8 +27,32 @@ def pages():
     ]
 
 
+def classes(namespace) -> set[str]:
+    """The public classes of a namespace."""
+    return {n for n, v in vars(namespace).items() if inspect.isclass(v) and not n.startswith("_")}
+
+
 def test_every_exported_module_has_a_row():
-    assert {row.name for row in CATALOG if row.module} == set(nn.__all__) - CONTAINERS
+    """Every class of torch.nn is in ours: with a row, or lazy, or torch's own for a reason that is told."""
+    rows = {row.name for row in CATALOG if row.module and row.functions}
+    assert rows | set(lazy.__all__) | reexports.MODULES.keys() == classes(nn) == set(nn.__all__) & classes(nn)
+    assert classes(torch.nn) - classes(nn) == set()
+    assert {n for n in classes(nn) if getattr(nn, n) is getattr(torch.nn, n)} == reexports.MODULES.keys()
+
+
+def test_every_name_of_torch_nn_is_here():
+    """``import manualgrad.nn as nn`` takes the place of ``import torch.nn as nn``."""
+    public = {name for name in dir(torch.nn) if not name.startswith("_")}
+    assert public <= set(nn.__all__)
+    assert nn.functional is functional
+
+
+def test_every_function_of_torch_is_here():
+    """Every function of torch.nn.functional is hand-written, or torch's own for a reason that is told."""
+    public = {n for n, v in vars(torch.nn.functional).items() if callable(v) and not n.startswith("_")}
+    assert set(functional.__all__) == public - reexports.INTERNAL
+    same = {n for n in functional.__all__ if getattr(functional, n) is getattr(torch.nn.functional, n)}
+    assert same == reexports.FUNCTIONS.keys()
 
 
 def test_every_function_has_a_row():
@@ -124,10 +140,21 @@ def test_signatures(row):
 
 
 def test_readme_has_the_table_of_layers():
-    from manualgrad.__main__ import table
+    from manualgrad.__main__ import summary, table
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert table(CATALOG) in readme, "the README's table is old: python -m manualgrad list prints the new one"
+    printed = f"{table(CATALOG)}\n\n{summary(CATALOG)}"
+    assert printed in readme, "the README's table is old: python -m manualgrad list prints the new one"
+
+
+def test_conformance_has_every_layer():
+    """The matrix was written since the last layer came; every cell in it is full."""
+    matrix = (ROOT / "CONFORMANCE.md").read_text(encoding="utf-8")
+    cells = {line.split("`")[1]: line.split("|")[2:-1] for line in matrix.splitlines() if line[:3] == "| `"}
+    assert list(cells) == [row.name for row in CATALOG if row.functions]
+    for name, line in cells.items():
+        for passed, _, asked in (cell.strip().partition("/") for cell in line if "/" in cell):
+            assert passed == asked or find(name).cannot, f"{name}: {line}"
 
 
 def test_readme_examples(capsys):

@@ -26,7 +26,11 @@ def sample(cls) -> tuple[tuple, dict, torch.Tensor]:
     options = {"affine": True, "track_running_stats": True} if "Instance" in kind else {}
     shape = (4, 2, *range(4, 4 + ndim))
     generator = torch.Generator().manual_seed(0)
-    return OPTIONS[kind.rstrip("123d") if ndim else kind], options, torch.randn(shape, generator=generator, dtype=torch.float64)
+    return (
+        OPTIONS[kind.rstrip("123d") if ndim else kind],
+        options,
+        torch.randn(shape, generator=generator, dtype=torch.float64),
+    )
 
 
 def first_call(cls, swap: bool):

@@ -1,4 +1,8 @@
-"""Every case of the catalog under what PyTorch does to modules and functions."""
+"""Every case of the catalog under what PyTorch and its users do to modules and functions.
+
+``pytest tests/test_derivatives.py tests/test_transforms.py tests/test_graph.py --conformance CONFORMANCE.md`` writes
+down, layer by layer, what these tests found.
+"""
 
 import copy
 import io
@@ -6,7 +10,7 @@ import pickle
 
 import pytest
 import torch
-from rows import build, call, cases, gradients, run, wanted_tensors
+from rows import DERIVED_ROWS, build, call, cases, gradients, run, wanted_tensors
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
@@ -103,6 +107,90 @@ def test_checkpoint(row, case):
     assert_close(gradients(outputs, wanted_tensors(module, inputs)), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("row", "case"), cases())
+def test_non_contiguous(row, case):
+    """Strides of inputs and of grad_output do not matter."""
+    expected = run(case, row.ours)
+    module, inputs = build(case, row.ours)
+    inputs = [
+        torch.stack([t, t], -1).detach()[..., 0].requires_grad_() if t.requires_grad else t for t in inputs
+    ]
+    outputs = call(module, inputs, case)
+    found = gradients(outputs, wanted_tensors(module, inputs), spaced=True)
+    assert_close((outputs, found), expected[:2], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("row", "case"), cases())
+def test_stride_0_grad_output(row, case):
+    """What ``.sum().backward()`` sends: one number for all elements, which must not be written to."""
+    module, inputs = build(case, row.ours)
+    outputs = [o for o in call(module, inputs, case) if o.requires_grad]
+    tensors = wanted_tensors(module, inputs)
+    if not outputs:
+        return
+    ones = [torch.ones((), dtype=o.dtype).expand(o.shape) for o in outputs]
+    dense = [torch.ones_like(o, memory_format=torch.contiguous_format) for o in outputs]
+    options = {"retain_graph": True, "allow_unused": True}
+    expected = torch.autograd.grad(outputs, tensors, dense, **options)
+    assert_close(torch.autograd.grad(outputs, tensors, ones, **options), expected, rtol=1e-10, atol=1e-10)
+    assert all(one.sum() == one.numel() for one in ones)
+
+
+@pytest.mark.parametrize("row", DERIVED_ROWS)
+def test_empty_batch(row):
+    """A batch without samples has outputs and gradients: those of torch."""
+    empty = [case for case in (*row.cases, *row.edges) if any(0 in sample.shape for sample in case.inputs)]
+    assert empty, "no case has an empty input"
+    for case in empty:
+        ours, theirs = run(case, row.ours), run(case, row.torchs)
+        for got, expected in zip(ours, theirs):
+            assert_close(got, expected, rtol=1e-10, atol=1e-10, equal_nan=True)
+
+
+@pytest.mark.parametrize(("row", "case"), cases())
+def test_frozen_parameters(row, case):
+    """Without gradients for the parameters, those of the inputs are the same."""
+    module, inputs = build(case, row.ours)
+    parameters = len(list(module.parameters()))
+    expected = run(case, row.ours)[1]
+    module.requires_grad_(False)
+    got = gradients(call(module, inputs, case), wanted_tensors(module, inputs))
+    assert_close(got, expected[: len(expected) - parameters], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("row", "case"), cases())
+def test_partial_gradients(row, case):
+    """Each tensor that alone requires a gradient gets the one that it gets among others."""
+    expected = run(case, row.ours)[1]
+    for k in range(len(expected)):
+        module, inputs = build(case, row.ours)
+        tensors = wanted_tensors(module, inputs)
+        for other in tensors[:k] + tensors[k + 1 :]:
+            other.requires_grad_(False)
+        outputs = call(module, inputs, case)
+        got = gradients(outputs, [tensors[k]]) or [torch.zeros_like(tensors[k])]
+        assert_close(got, [expected[k]], rtol=1e-10, atol=1e-10)
+
+
+def has_parameters(row, case):
+    return bool(list(case.build(row.ours).parameters()))
+
+
+@pytest.mark.parametrize(("row", "case"), cases(wanted=has_parameters))
+def test_tied_weights(row, case):
+    """Two layers that share their parameters: each parameter gets the sum of both gradients."""
+    found = []
+    for cls in (row.ours, row.torchs):
+        module, inputs = build(case, cls)
+        tied = copy.deepcopy(module)
+        for name, parameter in module.named_parameters():
+            owner, _, leaf = name.rpartition(".")
+            setattr(tied.get_submodule(owner), leaf, parameter)
+        both = call(module, inputs, case) + call(tied, inputs, case)
+        found.append((both, gradients(both, wanted_tensors(module, inputs))))
+    assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
+
+
 def saved_tensors(module, inputs, case) -> list[torch.Tensor]:
     """What forward saves for backward."""
     saved = []
@@ -182,3 +270,28 @@ def run_channels_last(case, cls):
     inputs = [t.detach().to(memory_format=torch.channels_last).requires_grad_() for t in inputs]
     outputs = call(module, inputs, case)
     return outputs, gradients(outputs, wanted_tensors(module, inputs))
+
+
+HALF_TOLERANCE = {torch.bfloat16: 2e-2, torch.float16: 2e-3, torch.float32: 2e-5}
+
+
+@pytest.mark.parametrize("dtype", HALF_TOLERANCE, ids=str)
+@pytest.mark.parametrize(("row", "case"), cases())
+def test_parity_in_lower_precision(row, case, dtype):
+    # Both are compared with float64, and we must not be less precise than torch is, or than rounding allows.
+    exact = run(case, row.ours)
+    try:
+        theirs = run(case, row.torchs, dtype)
+    except (RuntimeError, NotImplementedError) as error:
+        pytest.skip(f"torch has no {dtype} for this: {str(error).splitlines()[0]}")
+    ours = run(case, row.ours, dtype)
+    if row.random:  # the half types draw other random numbers than float64
+        exact = theirs
+    for got, torch_got, expected in zip(
+        ours[0] + tuple(ours[1]), theirs[0] + tuple(theirs[1]), exact[0] + tuple(exact[1])
+    ):
+        assert got.dtype == torch_got.dtype
+        scale = expected.double().abs().max().item() if expected.numel() else 1
+        error = (got.double() - expected.double()).abs().max().item() if got.numel() else 0
+        torch_error = (torch_got.double() - expected.double()).abs().max().item() if got.numel() else 0
+        assert error <= max(3 * torch_error, HALF_TOLERANCE[dtype] * scale)

@@ -20,11 +20,14 @@ def batch_normalization(ndim: int) -> Layer:
         case(2, track_running_stats=False, inputs=x),
         case(2, track_running_stats=False, inputs=x, training=False),
     ]
+    cases.append(case(2, inputs=plane(ndim, 0, 2, extra=-2), training=False))
     if ndim == 1:
         cases.append(case(2, inputs=real(4, 2)))
     module = getattr(batchnorm, f"BatchNorm{ndim}d")
     functions = (batchnorm.BatchNormFunction, batchnorm.BatchNormEvalFunction)
-    return Layer(module, functions, batchnorm.batch_norm, tuple(cases))
+    # Nothing has no mean: parameters get zero, but running statistics stay as they are.
+    edges = (case(2, inputs=plane(ndim, 0, 2, extra=-2)),)
+    return Layer(module, functions, batchnorm.batch_norm, tuple(cases), edges)
 
 
 ROWS: tuple[Layer, ...] = (*(batch_normalization(ndim) for ndim in (1, 2, 3)),)

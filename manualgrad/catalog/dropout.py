@@ -20,8 +20,8 @@ def channel_dropout(name: str, *shapes: Sample) -> Layer:
 
 
 ROWS: tuple[Layer, ...] = (
-    channel_dropout("Dropout", real(4, 5), real(2, 3, 4), real()),
-    channel_dropout("Dropout1d", real(2, 4, 3), real(4, 3)),
-    channel_dropout("Dropout2d", real(2, 4, 2, 3)),
-    channel_dropout("Dropout3d", real(2, 4, 2, 2, 2), real(4, 2, 2, 2)),
+    channel_dropout("Dropout", real(4, 5), real(2, 3, 4), real(), real(0, 5)),
+    channel_dropout("Dropout1d", real(2, 4, 3), real(4, 3), real(0, 4, 3)),
+    channel_dropout("Dropout2d", real(2, 4, 2, 3), real(0, 4, 2, 3)),
+    channel_dropout("Dropout3d", real(2, 4, 2, 2, 2), real(4, 2, 2, 2), real(0, 4, 2, 2, 2)),
 )

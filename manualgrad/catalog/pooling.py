@@ -58,10 +58,9 @@ def adaptive_pooling(kind: str, ndim: int) -> Layer:
     ]
     if ndim > 1:
         cases.append(case((None, *range(2, ndim + 1)), inputs=x))
+    cases.append(case(2, inputs=plane(ndim, 0, 2)))
     if kind == "max":
         cases.append(case(2, return_indices=True, inputs=x))
-    else:
-        cases.append(case(2, inputs=plane(ndim, 0, 2)))
     function = pooling.AdaptiveMaxPoolFunction if kind == "max" else pooling.AdaptiveAvgPoolFunction
     module = getattr(pooling, f"Adaptive{kind.capitalize()}Pool{ndim}d")
     functional = getattr(pooling, f"adaptive_{kind}_pool{ndim}d")

@@ -1,8 +1,8 @@
 """Layers that learn their input's size from the first input, and then become the layer that they are.
 
-There is nothing to derive: from the first call on they compute with the forward and backward of the class they
-become. A pre-hook of torch's changes the class during that call, when ``forward`` has been looked up already,
-so both are named: the base class that has our forward, and ``cls_to_become``.
+There is nothing to derive: from the first call on they compute with the forward and backward of the class
+they become. A pre-hook of torch's changes the class during that call, when ``forward`` has been looked up
+already, so both are named: the base class that has our forward, and ``cls_to_become``.
 """
 
 from __future__ import annotations
