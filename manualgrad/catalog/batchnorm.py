@@ -20,13 +20,12 @@ def batch_normalization(ndim: int) -> Layer:
         case(2, track_running_stats=False, inputs=x),
         case(2, track_running_stats=False, inputs=x, training=False),
     ]
-    cases.append(case(2, inputs=plane(ndim, 0, 2, extra=-2), training=False))
     if ndim == 1:
         cases.append(case(2, inputs=real(4, 2)))
     module = getattr(batchnorm, f"BatchNorm{ndim}d")
     functions = (batchnorm.BatchNormFunction, batchnorm.BatchNormEvalFunction)
     # Nothing has no mean: parameters get zero, but running statistics stay as they are.
-    edges = (case(2, inputs=plane(ndim, 0, 2, extra=-2)),)
+    edges = tuple(case(2, inputs=plane(ndim, 0, 2, extra=-2), training=mode) for mode in (True, False))
     return Layer(module, functions, batchnorm.batch_norm, tuple(cases), edges)
 
 
