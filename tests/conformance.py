@@ -2,8 +2,8 @@
 
     pytest tests/test_derivatives.py tests/test_transforms.py tests/test_graph.py --conformance CONFORMANCE.md
 
-runs the tests of every case of the catalog and writes the matrix. A cell says how many cases passed of how many
-there are; "–" that the question does not arise (a layer without parameters has none to tie).
+runs the tests of every case of the catalog and writes the matrix. A cell says how many cases passed of how
+many there are; "–" that the question does not arise (a layer without parameters has none to tie).
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ COLUMNS = {
 
 HEAD = """# Conformance
 
-Every layer of the catalog under every property that the tests ask of it: how many of its cases pass. "–" says that the
-question does not arise (a layer without parameters has none to tie; torch has no half precision there). Written by
+Every layer of the catalog under every property that the tests ask of it: how many of its cases pass. "–" says
+that the question does not arise (a layer without parameters has none to tie, a softmax no kinks). Written by
 
     {command}
 
 with torch {torch} on the CPU, and not by hand.
 
 """
-COMMAND = "pytest tests/test_derivatives.py tests/test_transforms.py tests/test_graph.py --conformance CONFORMANCE.md"
+TESTS = "tests/test_derivatives.py tests/test_transforms.py tests/test_graph.py"
+COMMAND = f"pytest {TESTS} --conformance CONFORMANCE.md"
 
 
 class Conformance:

@@ -47,7 +47,7 @@ def wanted_tensors(module, inputs) -> list[Tensor]:
 
 
 def gradients(outputs, tensors, spaced: bool = False) -> list[Tensor]:
-    """Gradients of all outputs along one random direction, dense; ``spaced`` directions are not contiguous."""
+    """Gradients of all outputs along one random direction, dense; a ``spaced`` one is not contiguous."""
     outputs = [o for o in outputs if o.requires_grad]
     if not outputs:
         return []

@@ -1,7 +1,6 @@
 """Every case of the catalog under what PyTorch and its users do to modules and functions.
 
-``pytest tests/test_derivatives.py tests/test_transforms.py tests/test_graph.py --conformance CONFORMANCE.md`` writes
-down, layer by layer, what these tests found.
+``conformance.py`` writes down, layer by layer, what these tests find.
 """
 
 import copy

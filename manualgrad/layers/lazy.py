@@ -5,6 +5,9 @@ they become. A pre-hook of torch's changes the class during that call, when ``fo
 already, so both are named: the base class that has our forward, and ``cls_to_become``.
 """
 
+# torch declares the weight of a lazy layer as uninitialized, that of the layer it becomes as a parameter.
+# pyright: reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
 
 from torch import nn
