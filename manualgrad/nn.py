@@ -39,7 +39,7 @@ from . import functional
 from .layers.activation import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from .layers.cross_entropy import CrossEntropyLoss, NLLLoss
+from .layers.cross_entropy import CrossEntropyLoss, NLLLoss, NLLLoss2d
 from .layers.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from .layers.lazy import (
     LazyBatchNorm1d,
@@ -135,6 +135,7 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
+    "NLLLoss2d",
     "Parameter",
     "ParameterDict",
     "ParameterList",

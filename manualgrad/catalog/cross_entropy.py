@@ -46,6 +46,13 @@ ROWS: tuple[Layer, ...] = (
         ),
     ),
     Layer(
+        cross_entropy.NLLLoss2d,
+        (cross_entropy.NLLLossFunction,),
+        cross_entropy.nll_loss,
+        (case(inputs=SPATIAL), case(reduction="sum", inputs=(real(0, 3, 2, 2), index(0, 2, 2, high=3)))),
+        note="deprecated in torch: the old name of NLLLoss for images",
+    ),
+    Layer(
         cross_entropy.NLLLoss,
         (cross_entropy.NLLLossFunction,),
         cross_entropy.nll_loss,

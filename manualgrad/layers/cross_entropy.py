@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,7 @@ __all__ = [
     "CrossEntropyLoss",
     "CrossEntropyLossFunction",
     "NLLLoss",
+    "NLLLoss2d",
     "NLLLossFunction",
     "SoftCrossEntropyLossFunction",
     "cross_entropy",
@@ -111,6 +114,13 @@ class NLLLoss(nn.NLLLoss):
         return nll_loss(
             input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
         )
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)  # torch takes the statement of a subclass for a use
+
+    class NLLLoss2d(NLLLoss, nn.NLLLoss2d):
+        """:class:`torch.nn.NLLLoss2d`, the deprecated name of :class:`NLLLoss` for images."""
 
 
 class CrossEntropyLossFunction(Function):
