@@ -1,8 +1,8 @@
 """Gates: a number times a smooth switch between 0 and 1, which the number itself or another one sets.
 
 A docstring below states y_i = f(x_i) and f′, so ∂L/∂x_i = g_i f′(x_i) with g = ∂L/∂y; for GLU, whose gate is
-another number, both gradients. Shapes are those of the input, but for GLU's. The in-place forms overwrite their
-input and save a copy of it.
+another number, both gradients. Shapes are those of the input, but for GLU's. The in-place forms overwrite
+their input and save a copy of it.
 """
 
 from __future__ import annotations

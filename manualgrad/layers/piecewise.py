@@ -3,8 +3,8 @@
 All have y_i = f(x_i), so ∂L/∂x_i = g_i f′(x_i) with g = ∂L/∂y; a docstring below states f and f′. At a kink f
 has no derivative; each Backward says which side is taken, and it is the one that torch takes. Almost
 everywhere the second derivative is zero, but for Hardswish, whose middle piece is a parabola. Shapes are
-those of the input throughout. The in-place forms overwrite their input: ReLU and Hardtanh truly, as their output
-tells the pieces apart; the others save a copy of it.
+those of the input throughout. The in-place forms overwrite their input: ReLU and Hardtanh truly, as their
+output tells the pieces apart; the others save a copy of it.
 """
 
 from __future__ import annotations
@@ -319,9 +319,9 @@ class SoftshrinkFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, lambd: float):
-        # 0 x and not 0: a NaN stays one
-        y = torch.where(x < -lambd, wide(x) + lambd, 0 * wide(x))
-        y = torch.where(x > lambd, wide(x) - lambd, y)
+        u = wide(x)
+        # 0 u and not 0: a NaN stays one
+        y = torch.where(u > lambd, u - lambd, torch.where(u < -lambd, u + lambd, 0 * u))
         return y.to(x.dtype)
 
     @staticmethod
@@ -378,7 +378,7 @@ class ThresholdFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (x,) = ctx.saved_tensors
-        grad_x = torch.where(x <= ctx.threshold, 0, grad_y)
+        grad_x = torch.where(wide(x) <= ctx.threshold, 0, grad_y)
         return grad_x, None, None
 
 

@@ -107,8 +107,8 @@ class SoftminFunction(SoftmaxFunction):
 class GumbelSoftmaxFunction(Function):
     """A draw from softmax(x), through which gradients flow.
 
-    Forward    With n independent Gumbel noise, of density e^(−n − e^−n), the largest of x_i + n_i is at i with
-               probability softmax(x)_i: a draw is an argmax. Softmax smooths it, the more the higher τ is:
+    Forward    With n independent Gumbel noise, of density e^(−n − e^−n), the largest x_i + n_i is that of i
+               with probability softmax(x)_i: a draw is an argmax. Softmax smooths it, the more the higher τ:
                soft   y = softmax((x + n) / τ)
                hard   z = 1 at the largest y_i, else 0
     Backward   ∂y_i/∂x_j = y_i (δ_ij − y_j) / τ, so ∂L/∂x_j = y_j (g_j − Σ_i g_i y_i) / τ
@@ -121,7 +121,7 @@ class GumbelSoftmaxFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, noise: Tensor, tau: float, dim: int, hard: bool):
-        y = torch.softmax((wide(x) + wide(noise)) / tau, dim).to(x.dtype)
+        y = torch.softmax((x + noise) / tau, dim)
         if not hard:
             return y
         largest = y.argmax(dim, keepdim=True)
