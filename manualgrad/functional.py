@@ -2,11 +2,14 @@
 
 from torch.nn.functional import one_hot
 
-from .layers.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from .layers.activation import logsigmoid, sigmoid, softplus, softsign, tanh, tanhshrink
 from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers.cross_entropy import cross_entropy, nll_loss
-from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
+from .layers.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from .layers.exponential import celu, celu_, elu, elu_, selu, selu_
+from .layers.gating import gelu, glu, mish, silu
+from .layers.leaky import leaky_relu, leaky_relu_, prelu, rrelu, rrelu_
 from .layers.linear import bilinear, linear
 from .layers.loss import (
     binary_cross_entropy,
@@ -18,6 +21,19 @@ from .layers.loss import (
 )
 from .layers.normalization import group_norm, layer_norm, rms_norm
 from .layers.padding import pad
+from .layers.piecewise import (
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    hardtanh_,
+    relu,
+    relu6,
+    relu_,
+    softshrink,
+    threshold,
+    threshold_,
+)
 from .layers.pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -38,7 +54,7 @@ from .layers.pooling import (
     max_pool3d,
     max_pool3d_with_indices,
 )
-from .layers.softmax import log_softmax, softmax, softmin
+from .layers.softmax import gumbel_softmax, log_softmax, softmax, softmin
 from .layers.sparse import embedding
 
 __all__ = [
@@ -51,6 +67,7 @@ __all__ = [
     "adaptive_max_pool2d_with_indices",
     "adaptive_max_pool3d",
     "adaptive_max_pool3d_with_indices",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -58,6 +75,8 @@ __all__ = [
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
+    "celu_",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -70,32 +89,56 @@ __all__ = [
     "dropout2d",
     "dropout3d",
     "elu",
+    "elu_",
     "embedding",
+    "feature_alpha_dropout",
     "gelu",
+    "glu",
     "group_norm",
+    "gumbel_softmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hardtanh_",
     "huber_loss",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
+    "leaky_relu_",
     "linear",
     "log_softmax",
+    "logsigmoid",
     "max_pool1d",
     "max_pool1d_with_indices",
     "max_pool2d",
     "max_pool2d_with_indices",
     "max_pool3d",
     "max_pool3d_with_indices",
+    "mish",
     "mse_loss",
     "nll_loss",
     "one_hot",
     "pad",
+    "prelu",
     "relu",
+    "relu6",
+    "relu_",
     "rms_norm",
+    "rrelu",
+    "rrelu_",
+    "selu",
+    "selu_",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
     "softmax",
     "softmin",
     "softplus",
+    "softshrink",
+    "softsign",
     "tanh",
+    "tanhshrink",
+    "threshold",
+    "threshold_",
 ]

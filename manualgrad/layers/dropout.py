@@ -6,6 +6,7 @@ elements are dropped on the CPU. The Functions are deterministic.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -14,15 +15,20 @@ from torch import Tensor, nn
 from ..function import Function, apply, transforming
 
 __all__ = [
+    "AlphaDropout",
+    "AlphaDropoutFunction",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
     "DropoutFunction",
+    "FeatureAlphaDropout",
+    "alpha_dropout",
     "dropout",
     "dropout1d",
     "dropout2d",
     "dropout3d",
+    "feature_alpha_dropout",
 ]
 
 
@@ -54,22 +60,78 @@ class DropoutFunction(Function):
         return grad_x, None, None, None
 
 
-def _drop(name: str, input: Tensor, p: float, training: bool, inplace: bool, whole_channels: bool) -> Tensor:
+class AlphaDropoutFunction(Function):
+    """Dropout for networks of SELU: what is dropped goes to −c, where SELU levels off, and not to 0.
+
+    Forward    u = x where m = 1, else −c,   m ∈ {0, 1} with P(m = 1) = q = 1 − p
+               If x has mean 0 and variance 1,   E u = −c p   and   Var u = q + c² p − c² p² = q (1 + c² p)
+               An affine map takes u back to mean 0 and variance 1:
+               y = a (u + c p),   a = 1 / √(q (1 + c² p)),   c = 1.7580993… (SELU's two constants multiplied)
+    Backward   ∂y/∂x = a where m = 1, else 0:   ∂L/∂x = a g ⊙ m   with g = ∂L/∂y
+    Shapes     x, y: any;   m: of x, or broadcast to it (a whole channel is dropped at once)
+    Saves      m as booleans, one byte an element
+    Source     Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515
+    """
+
+    @staticmethod
+    def forward(x: Tensor, mask: Tensor, p: float, inplace: bool):
+        a = AlphaDropoutFunction.factor(p)
+        factor = a * mask.to(x.dtype)
+        shift = a * SATURATION * (mask.to(x.dtype) - (1 - p))
+        return x.mul_(factor).add_(shift) if inplace else x * factor + shift
+
+    @staticmethod
+    def factor(p: float) -> float:
+        """a"""
+        return 1 / math.sqrt((1 - p) * (1 + SATURATION**2 * p))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, mask, ctx.p, inplace = inputs
+        if inplace:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(mask)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        (mask,) = ctx.saved_tensors
+        grad_x = AlphaDropoutFunction.factor(ctx.p) * grad_y * mask
+        return grad_x, None, None, None
+
+
+SATURATION = 1.7580993408473766  # c
+
+
+def _drop(
+    name: str,
+    input: Tensor,
+    p: float,
+    training: bool,
+    inplace: bool,
+    whole_channels: bool,
+    alpha: bool = False,
+) -> Tensor:
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"{name}: the dropout probability p has to be between 0 and 1, but got p={p}")
     if p == 0 or not training or input.numel() == 0:
         return input
+    if alpha and not input.is_floating_point():
+        raise RuntimeError(f"{name}: not implemented for {input.dtype}; cast the tensor to a floating dtype")
     if whole_channels and input.dim() < 2:
         raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
     if p == 1:
-        mask, scale = torch.zeros((), dtype=torch.bool, device=input.device), 1.0
+        mask = torch.zeros((), dtype=torch.bool, device=input.device)
     else:
         shape = (*input.shape[:2], *(1,) * (input.dim() - 2))
         noise = input.new_empty(shape) if whole_channels else torch.empty_like(input)
-        mask, scale = noise.bernoulli_(1 - p).bool(), 1 / (1 - p)
+        mask = noise.bernoulli_(1 - p).bool()
+    if alpha and p < 1:  # at p = 1 nothing is left to normalize, and torch returns zeros
+        function, options = AlphaDropoutFunction, (mask, p)
+    else:
+        function, options = DropoutFunction, (mask, 1 / (1 - p) if p < 1 else 1.0)
     if inplace and transforming():
-        return input.copy_(apply(DropoutFunction, input, mask, scale, False))
-    return apply(DropoutFunction, input, mask, scale, inplace)
+        return input.copy_(apply(function, input, *options, False))
+    return apply(function, input, *options, inplace)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -135,6 +197,30 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return _drop("dropout3d", input, p, training, inplace, whole_channels=True)
 
 
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Move each element to SELU's lower limit with probability ``p``, and keep mean and variance, as
+    :func:`torch.nn.functional.alpha_dropout`.
+
+    Raises:
+        ValueError: if ``p`` is no probability.
+        RuntimeError: if the input is not floating point.
+    """
+    return _drop("alpha_dropout", input, p, training, inplace, whole_channels=False, alpha=True)
+
+
+def feature_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """:func:`alpha_dropout` of whole channels of (N, C, *), as
+    :func:`torch.nn.functional.feature_alpha_dropout`.
+
+    Raises:
+        ValueError: if ``p`` is no probability.
+        RuntimeError: if the input has less than two axes, or is not floating point.
+    """
+    return _drop("feature_alpha_dropout", input, p, training, inplace, whole_channels=True, alpha=True)
+
+
 def _warn_axes(name: str, input: Tensor, expected: str) -> None:
     warnings.warn(
         f"{name}: expected an input {expected}, but got shape {list(input.shape)}; this is deprecated, "
@@ -169,3 +255,21 @@ class Dropout3d(nn.Dropout3d):
 
     def forward(self, input: Tensor) -> Tensor:
         return dropout3d(input, self.p, self.training, self.inplace)
+
+
+class AlphaDropout(nn.AlphaDropout):
+    """:class:`torch.nn.AlphaDropout` with a hand-written backward. As in torch, its ``inplace`` has no
+    effect.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return alpha_dropout(input, self.p, self.training)
+
+
+class FeatureAlphaDropout(nn.FeatureAlphaDropout):
+    """:class:`torch.nn.FeatureAlphaDropout` with a hand-written backward. As in torch, its ``inplace`` has no
+    effect.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return feature_alpha_dropout(input, self.p, self.training)

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, wide
 
 __all__ = [
+    "GumbelSoftmaxFunction",
     "LogSoftmax",
     "LogSoftmaxFunction",
     "Softmax",
+    "Softmax2d",
     "SoftmaxFunction",
     "Softmin",
     "SoftminFunction",
+    "gumbel_softmax",
     "log_softmax",
     "softmax",
     "softmin",
@@ -101,6 +104,43 @@ class SoftminFunction(SoftmaxFunction):
         return grad_x.to(grad_y.dtype), None
 
 
+class GumbelSoftmaxFunction(Function):
+    """A draw from softmax(x), through which gradients flow.
+
+    Forward    With n independent Gumbel noise, of density e^(−n − e^−n), the largest x_i + n_i is that of i
+               with probability softmax(x)_i: a draw is an argmax. Softmax smooths it, the more the higher τ:
+               soft   y = softmax((x + n) / τ)
+               hard   z = 1 at the largest y_i, else 0
+    Backward   ∂y_i/∂x_j = y_i (δ_ij − y_j) / τ, so ∂L/∂x_j = y_j (g_j − Σ_i g_i y_i) / τ
+               z is constant almost everywhere, which would teach nothing. Straight through, z is given the
+               derivative of y: so g is what arrives at y, and at z as well
+    Shapes     x, n, y, z: any; sums run over ``dim``
+    Saves      y
+    Source     Jang, Gu, Poole 2016, arXiv:1611.01144; Maddison, Mnih, Teh 2016, arXiv:1611.00712
+    """
+
+    @staticmethod
+    def forward(x: Tensor, noise: Tensor, tau: float, dim: int, hard: bool):
+        y = torch.softmax((x + noise) / tau, dim)
+        if not hard:
+            return y
+        largest = y.argmax(dim, keepdim=True)
+        return torch.zeros_like(y).scatter(dim, largest, 1.0), y
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, _, ctx.tau, ctx.dim, hard = inputs
+        ctx.save_for_backward(output[1] if hard else output)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):
+        (y,) = ctx.saved_tensors
+        g = sum(wide(grad) for grad in grad_outputs)
+        y = wide(y)
+        grad_x = y * (g - (g * y).sum(ctx.dim, keepdim=True)) / ctx.tau
+        return grad_x.to(grad_outputs[0].dtype), None, None, None, None
+
+
 def _apply(
     function: type[Function], name: str, x: Tensor, dim: int | None, dtype: torch.dtype | None
 ) -> Tensor:
@@ -142,11 +182,52 @@ def softmin(
     return _apply(SoftminFunction, "softmin", input, dim, dtype)
 
 
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """A draw from the distribution softmax(``logits``), as :func:`torch.nn.functional.gumbel_softmax`.
+
+    Args:
+        logits: any shape; scores along ``dim``.
+        tau: the temperature. The lower, the nearer to a single 1 among zeros.
+        hard: whether the draw is made a single 1 among zeros; its gradient is that of the soft one.
+        eps: has no effect, and is deprecated in torch.
+
+    Raises:
+        RuntimeError: if the logits are not floating point.
+        IndexError: if there is no axis ``dim``.
+    """
+    if eps != 1e-10:
+        warnings.warn(
+            f"gumbel_softmax: eps={eps} has no effect, and is deprecated; leave it out", stacklevel=2
+        )
+    if not logits.is_floating_point():
+        raise RuntimeError(
+            f"gumbel_softmax: not implemented for {logits.dtype}; cast the logits to a floating dtype"
+        )
+    exponential = torch.empty_like(logits, memory_format=torch.contiguous_format).exponential_()
+    noise = -exponential.log()
+    drawn = apply(GumbelSoftmaxFunction, logits, noise, tau, dim, hard, autocast=FLOAT32_ON_ACCELERATOR)
+    return drawn[0] if hard else drawn
+
+
 class Softmax(nn.Softmax):
     """:class:`torch.nn.Softmax` with a hand-written backward."""
 
     def forward(self, input: Tensor) -> Tensor:
         return softmax(input, self.dim)
+
+
+class Softmax2d(nn.Softmax2d):
+    """:class:`torch.nn.Softmax2d` with a hand-written backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() not in (3, 4):
+            raise ValueError(
+                f"Softmax2d: expected an input (N, C, H, W) or (C, H, W), but got shape {list(input.shape)}; "
+                "for other inputs use Softmax, with dim"
+            )
+        return softmax(input, -3)
 
 
 class LogSoftmax(nn.LogSoftmax):
