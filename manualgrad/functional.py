@@ -4,6 +4,7 @@ from .layers.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softp
 from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers.cross_entropy import cross_entropy, nll_loss
+from .layers.distance import cosine_similarity, pairwise_distance, pdist
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
 from .layers.linear import bilinear, linear
 from .layers.loss import (
@@ -62,6 +63,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "dropout1d",
@@ -86,6 +88,8 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "pad",
+    "pairwise_distance",
+    "pdist",
     "relu",
     "rms_norm",
     "sigmoid",
