@@ -6,6 +6,12 @@ from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpos
 from .layers.cross_entropy import cross_entropy, nll_loss
 from .layers.distance import cosine_similarity, pairwise_distance, pdist
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
+from .layers.embedding_loss import (
+    cosine_embedding_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from .layers.likelihood_loss import gaussian_nll_loss, kl_div, poisson_nll_loss
 from .layers.linear import bilinear, linear
 from .layers.loss import (
     binary_cross_entropy,
@@ -14,6 +20,14 @@ from .layers.loss import (
     l1_loss,
     mse_loss,
     smooth_l1_loss,
+)
+from .layers.margin_loss import (
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
 )
 from .layers.normalization import group_norm, layer_norm, rms_norm
 from .layers.padding import pad
@@ -63,6 +77,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
@@ -71,14 +86,18 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "gaussian_nll_loss",
     "gelu",
     "group_norm",
+    "hinge_embedding_loss",
     "huber_loss",
+    "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool1d_with_indices",
     "max_pool2d",
@@ -86,17 +105,24 @@ __all__ = [
     "max_pool3d",
     "max_pool3d_with_indices",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "pad",
     "pairwise_distance",
     "pdist",
+    "poisson_nll_loss",
     "relu",
     "rms_norm",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
     "tanh",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]

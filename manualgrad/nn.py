@@ -20,8 +20,18 @@ from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss
 from .layers.distance import CosineSimilarity, PairwiseDistance
 from .layers.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from .layers.embedding_loss import CosineEmbeddingLoss, TripletMarginLoss, TripletMarginWithDistanceLoss
+from .layers.likelihood_loss import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from .layers.linear import Bilinear, Linear
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+from .layers.margin_loss import (
+    HingeEmbeddingLoss,
+    MarginRankingLoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    SoftMarginLoss,
+)
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
 from .layers.pooling import (
     AdaptiveAvgPool1d,
@@ -65,6 +75,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
@@ -73,35 +84,46 @@ __all__ = [
     "Dropout3d",
     "Embedding",
     "Flatten",
+    "GaussianNLLLoss",
     "GroupNorm",
+    "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
+    "KLDivLoss",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MarginRankingLoss",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss",
     "NLLLoss",
     "PairwiseDistance",
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PoissonNLLLoss",
     "RMSNorm",
     "ReLU",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "SmoothL1Loss",
+    "SoftMarginLoss",
     "Softmax",
     "Softmin",
     "Softplus",
     "Tanh",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
     "Unflatten",
 ]
