@@ -14,6 +14,8 @@ PAIR = (real(4, 3), real(4, 3))
 # Equal vectors, a tie of the largest difference, and a difference of 0.
 TIES = constant(torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 0.0], [0.0, 3.0, 4.0]]))
 EQUAL_ROWS = constant(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, -1.0, 0.0], [2.0, 1.0, 0.0]]))
+# The smallest difference is the same one in any precision.
+APART = constant(torch.tensor([[10.0, -20.0, 40.0], [30.0, -50.0, -10.0]]))
 ZERO = constant(torch.zeros(3, 3))
 NORMS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, INF)
 
@@ -25,7 +27,7 @@ ROWS: tuple[Layer, ...] = (
         (
             case(inputs=PAIR),
             case(dim=0, inputs=(real(5), real(5))),
-            case(dim=-2, inputs=(real(2, 3, 2), real(3, 1))),
+            case(dim=-2, inputs=(real(2, 3, 2), real(3, 2))),
             case(dim=0, inputs=(real(), real())),
             case(inputs=(real(0, 3), real(0, 3))),
         ),
@@ -43,7 +45,8 @@ ROWS: tuple[Layer, ...] = (
         (
             case(inputs=PAIR),
             case(keepdim=True, eps=0.1, inputs=(real(2, 3, 2), real(3, 2))),
-            *(case(p, inputs=(real(2, 3), real(2, 3))) for p in (1.0, 1.5, 3.0, INF, -INF, -1.0)),
+            *(case(p, inputs=(real(2, 3), real(2, 3))) for p in (1.0, 1.5, 3.0, INF, -1.0)),
+            case(-INF, inputs=(APART, real(2, 1))),
             case(0.0, inputs=(real(2, 3), real(2, 3))),
             case(inputs=(real(3), real(3))),
             case(inputs=(real(), real())),

@@ -49,7 +49,7 @@ ROWS: tuple[Layer, ...] = (
             case(full=True, inputs=(given(-1e3, 0.0, 1.0, -INF), given(0.0, 1.0, 2.0, 0.0))),
             case(log_input=False, reduction="none", inputs=(given(0.0, 1e-8, 2.0), given(0.0, 1.0, 2.0))),
         ),
-        note="with full=True the gradient of a target 0 is that of the loss without that term; torch's is NaN",
+        note="with full=True torch's gradient of a target 0 is NaN; here Stirling's term has none there",
     ),
     Layer(
         likelihood_loss.GaussianNLLLoss,

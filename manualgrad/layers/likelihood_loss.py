@@ -291,8 +291,8 @@ def gaussian_nll_loss(
 def _check_positive(var: Tensor) -> None:
     if not transforming() and values_known(var) and (var < 0).any():
         raise ValueError(
-            f"gaussian_nll_loss: var must not be negative, but its smallest element is {var.min().item():.6g}; "
-            "let the model give its logarithm, or softplus of it"
+            f"gaussian_nll_loss: var must not be negative, but its least element is {var.min():.6g}; let the "
+            "model give its logarithm, or softplus of it"
         )
 
 

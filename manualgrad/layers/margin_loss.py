@@ -218,23 +218,23 @@ def soft_margin_loss(
 
     Args:
         input: scores, any shape.
-        target: −1 or 1, of the input's shape or one that it broadcasts to.
+        target: −1 or 1, of a shape that broadcasts to the input's.
         The rest: :func:`hinge_embedding_loss`.
 
     Raises:
         ValueError: if ``reduction`` is no reduction.
-        RuntimeError: if the input does not broadcast to the target's shape or is not floating point, or the
-            target requires a gradient, which torch does not have either.
+        RuntimeError: if the target does not broadcast to the input's shape, the input is not floating point, or
+            the target requires a gradient, which torch does not have either.
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("soft_margin_loss", reduction)
     check_constant("soft_margin_loss", "target", target)
     _check_real("soft_margin_loss", input)
     x, t = broadcast("soft_margin_loss", input=input, target=target)
-    if t.shape != target.shape:
+    if x.shape != input.shape:
         raise RuntimeError(
-            f"soft_margin_loss: the input, of shape {list(input.shape)}, must broadcast to the target, which "
-            f"has {list(target.shape)}; expand the target"
+            f"soft_margin_loss: the target, of shape {list(target.shape)}, must broadcast to the input, which "
+            f"has {list(input.shape)}; expand the input"
         )
     return apply(SoftMarginLossFunction, x, t, reduction, autocast=FLOAT32)
 
