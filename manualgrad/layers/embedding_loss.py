@@ -283,7 +283,7 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         measure = self.distance_function
-        if type(measure) is nn.PairwiseDistance and not _hooks(measure):
+        if isinstance(measure, nn.PairwiseDistance) and _replaceable(measure):
             measure = partial(pairwise_distance, p=measure.norm, eps=measure.eps, keepdim=measure.keepdim)
         return triplet_margin_with_distance_loss(
             anchor,
@@ -296,6 +296,7 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
         )
 
 
-def _hooks(module: nn.Module) -> bool:
-    forward = (module._forward_pre_hooks, module._forward_hooks)
-    return any((*forward, module._backward_pre_hooks, module._backward_hooks))
+def _replaceable(module: nn.PairwiseDistance) -> bool:
+    # torch's class itself, whose hooks, if it has any, are to run.
+    hooks = (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks)
+    return type(module) is nn.PairwiseDistance and not any((*hooks, module._backward_hooks))

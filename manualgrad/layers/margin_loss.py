@@ -223,8 +223,8 @@ def soft_margin_loss(
 
     Raises:
         ValueError: if ``reduction`` is no reduction.
-        RuntimeError: if the target does not broadcast to the input's shape, the input is not floating point, or
-            the target requires a gradient, which torch does not have either.
+        RuntimeError: if the target does not broadcast to the input's shape, the input is not floating point,
+            or the target requires a gradient, which torch does not have either.
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("soft_margin_loss", reduction)
@@ -233,8 +233,8 @@ def soft_margin_loss(
     x, t = broadcast("soft_margin_loss", input=input, target=target)
     if x.shape != input.shape:
         raise RuntimeError(
-            f"soft_margin_loss: the target, of shape {list(target.shape)}, must broadcast to the input, which "
-            f"has {list(input.shape)}; expand the input"
+            f"soft_margin_loss: the target, of shape {list(target.shape)}, must broadcast to the input, of "
+            f"shape {list(input.shape)}; expand the input"
         )
     return apply(SoftMarginLossFunction, x, t, reduction, autocast=FLOAT32)
 

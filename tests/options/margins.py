@@ -90,7 +90,7 @@ AUTOCAST = {
 
 ERRORS = {
     **{
-        f"{name}: reduction": (lambda F, call=call: call(F, X, reduction="avg"), "'mean' or 'sum', but got 'avg'")
+        f"{name}: reduction": (lambda F, call=call: call(F, X, reduction="avg"), "'sum', but got 'avg'")
         for name, call in LEGACY.items()
     },
     "triplet with distance: reduction": (
