@@ -110,8 +110,9 @@ def cosine_embedding_loss(
             f"(D) and (), but got {list(input1.shape)}, {list(input2.shape)} and {list(target.shape)}"
         )
     # The target has no axis D: it takes part with length 1 there.
-    x1, x2, t = broadcast("cosine_embedding_loss", input1=input1, input2=input2, target=target.unsqueeze(-1))
-    options = (t.select(-1, 0) if t.shape[-1] else target.expand(t.shape[:-1]), float(margin), reduction)
+    pairs = {"input1": input1, "input2": input2, "target": target.unsqueeze(-1)}
+    x1, x2, _ = broadcast("cosine_embedding_loss", **pairs)
+    options = (target.expand(x1.shape[:-1]), float(margin), reduction)
     return apply(CosineEmbeddingLossFunction, x1, x2, *options, autocast=FLOAT32)
 
 
