@@ -2,8 +2,124 @@
 
 from __future__ import annotations
 
-from .row import Layer
+import torch
+
+from ..layers import margin_loss
+from .row import Layer, Sample
+from .samples import (
+    INF,
+    LOGITS,
+    REDUCTIONS,
+    WEIGHTS,
+    case,
+    constant,
+    given,
+    index,
+    positive,
+    probability,
+    real,
+)
 
 __all__ = ["ROWS"]
 
-ROWS: tuple[Layer, ...] = ()
+
+def sign(*shape: int) -> Sample:
+    """−1 or 1, as an integer: torch refuses some targets that could have a gradient."""
+    return Sample(shape, lambda dtype: 2 * torch.randint(2, shape) - 1)
+
+
+SIGNS = constant(torch.tensor([[1, -1, 1], [-1, -1, 1], [1, 1, -1], [-1, 1, -1]]))
+# Lists of classes, that end at -1: one label, all, none, and one named twice.
+LABELS = constant(torch.tensor([[2, -1, 0], [1, 0, 2], [-1, 0, 1], [1, 1, -1]]))
+KINK = (given(0.0, 1.0, 1.0, 2.0, -INF, INF), given(-1, -1, 1, -1, -1, -1))
+
+
+ROWS: tuple[Layer, ...] = (
+    Layer(
+        margin_loss.HingeEmbeddingLoss,
+        (margin_loss.HingeEmbeddingLossFunction,),
+        margin_loss.hinge_embedding_loss,
+        (
+            *(case(reduction=reduction, inputs=(positive(4, 3), SIGNS)) for reduction in REDUCTIONS),
+            case(margin=0.3, inputs=(real(2, 3, 2), sign(3, 1))),
+            case(reduction="none", inputs=(real(4), constant(torch.tensor([1, -1, 0, 2])))),
+            case(inputs=(real(), sign())),
+            case(reduction="sum", inputs=(real(0, 3), sign(0, 3))),
+        ),
+        edges=(case(reduction="none", inputs=KINK),),
+    ),
+    Layer(
+        margin_loss.MarginRankingLoss,
+        (margin_loss.MarginRankingLossFunction,),
+        margin_loss.margin_ranking_loss,
+        (
+            *(case(0.2, reduction=reduction, inputs=(LOGITS, LOGITS, SIGNS)) for reduction in REDUCTIONS),
+            case(inputs=(real(2, 3, 1), real(1, 3, 2), real(2, 1, 2))),
+            case(inputs=(real(), real(), sign())),
+            case(reduction="sum", inputs=(real(0, 3), real(0, 3), sign(0, 3))),
+        ),
+        edges=(
+            case(1.0, reduction="none", inputs=(given(0.0, 1.0, 2.0), given(0.0, 0.0, 3.0), given(1, 1, -1))),
+        ),
+    ),
+    Layer(
+        margin_loss.MultiLabelMarginLoss,
+        (margin_loss.MultiLabelMarginLossFunction,),
+        margin_loss.multilabel_margin_loss,
+        (
+            *(case(reduction=reduction, inputs=(LOGITS, LABELS)) for reduction in REDUCTIONS),
+            case(inputs=(real(3), given(0, 2, -1))),
+            case(reduction="none", inputs=(real(3), given(1, -1, 0))),
+            case(reduction="none", inputs=(real(0, 3), index(0, 3, high=3))),
+        ),
+        edges=(case(inputs=(given(0.0, 1.0, 0.0, 3.0), given(1, -1, 0, 0))),),
+    ),
+    Layer(
+        margin_loss.MultiLabelSoftMarginLoss,
+        (margin_loss.MultiLabelSoftMarginLossFunction,),
+        margin_loss.multilabel_soft_margin_loss,
+        (
+            *(case(reduction=reduction, inputs=(LOGITS, probability(4, 3))) for reduction in REDUCTIONS),
+            case(WEIGHTS, inputs=(LOGITS, index(4, 3, high=2))),
+            case(WEIGHTS, reduction="none", inputs=(real(2, 2, 3), probability(2, 3))),
+            case(inputs=(real(3), probability(3))),
+            case(reduction="none", inputs=(real(3), probability(2, 3))),
+            case(reduction="sum", inputs=(real(0, 3), probability(0, 3))),
+        ),
+        edges=(case(inputs=(given(-1e4, -0.0, 0.0, 1e4), given(0, 1, 0, 1))),),
+    ),
+    Layer(
+        margin_loss.MultiMarginLoss,
+        (margin_loss.MultiMarginLossFunction,),
+        margin_loss.multi_margin_loss,
+        (
+            *(case(reduction=reduction, inputs=(LOGITS, index(4, high=3))) for reduction in REDUCTIONS),
+            *(
+                case(2, 0.7, WEIGHTS, reduction=reduction, inputs=(LOGITS, index(4, high=3)))
+                for reduction in REDUCTIONS
+            ),
+            case(inputs=(real(3), index(high=3))),
+            case(2, reduction="none", inputs=(real(3), index(high=3))),
+            case(reduction="none", inputs=(real(3), index(1, high=3))),
+            case(reduction="none", inputs=(real(0, 3), index(0, high=3))),
+        ),
+        edges=(
+            case(inputs=(given(0.0, 1.0, 0.0, -1.0, 3.0), constant(torch.tensor(1)))),
+            case(2, inputs=(given(0.0, 1.0, 0.0, -1.0, 3.0), constant(torch.tensor(1)))),
+        ),
+    ),
+    Layer(
+        margin_loss.SoftMarginLoss,
+        (margin_loss.SoftMarginLossFunction,),
+        margin_loss.soft_margin_loss,
+        (
+            *(case(reduction=reduction, inputs=(LOGITS, SIGNS)) for reduction in REDUCTIONS),
+            case(inputs=(real(3), sign(3))),
+            case(inputs=(real(2, 3, 2), sign(2, 3, 2))),
+            case(inputs=(real(), sign())),
+            case(reduction="sum", inputs=(real(0, 3), sign(0, 3))),
+        ),
+        edges=(case(reduction="none", inputs=(given(-700.0, -0.0, 0.0, 700.0), given(1, 1, -1, 1))),),
+        note="finite where torch's exponential overflows",
+    ),
+)

@@ -1,0 +1,34 @@
+"""Arguments of several shapes and dtypes: the one shape and the one dtype in which they meet."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+__all__ = ["broadcast", "floating_dtype"]
+
+
+def broadcast(name: str, **tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors, expanded to one shape.
+
+    Raises:
+        RuntimeError: if there is none; ``name`` is the layer's, the keywords are its arguments.
+    """
+    shapes = [tuple(t.shape) for t in tensors.values()]
+    for axis in range(1, max(map(len, shapes)) + 1):
+        lengths = {shape[-axis] for shape in shapes if len(shape) >= axis} - {1}
+        if len(lengths) > 1:
+            listed = ", ".join(f"{argument} {list(t.shape)}" for argument, t in tensors.items())
+            raise RuntimeError(
+                f"{name}: the shapes of {listed} do not broadcast: counted from the last, axis {axis} has "
+                f"lengths {sorted(lengths)}; give it one length, or 1"
+            )
+    return tuple(torch.broadcast_tensors(*tensors.values()))
+
+
+def floating_dtype(*tensors: Tensor) -> torch.dtype:
+    """The dtype of a result: the tensors' common one, or the default dtype for integers."""
+    dtype = reduce(torch.promote_types, (t.dtype for t in tensors))
+    return dtype if dtype.is_floating_point else torch.get_default_dtype()
