@@ -1,6 +1,7 @@
 """Every function with a hand-written backward, under the names of :mod:`torch.nn.functional`."""
 
 from .layers.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from .layers.attention import scaled_dot_product_attention
 from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers.cross_entropy import cross_entropy, nll_loss
@@ -14,6 +15,7 @@ from .layers.loss import (
     mse_loss,
     smooth_l1_loss,
 )
+from .layers.multihead import multi_head_attention_forward
 from .layers.normalization import group_norm, layer_norm, rms_norm
 from .layers.padding import pad
 from .layers.pooling import (
@@ -84,10 +86,12 @@ __all__ = [
     "max_pool3d",
     "max_pool3d_with_indices",
     "mse_loss",
+    "multi_head_attention_forward",
     "nll_loss",
     "pad",
     "relu",
     "rms_norm",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "smooth_l1_loss",

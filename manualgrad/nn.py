@@ -21,6 +21,7 @@ from .layers.cross_entropy import CrossEntropyLoss, NLLLoss
 from .layers.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from .layers.linear import Bilinear, Linear
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+from .layers.multihead import MultiheadAttention
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
 from .layers.pooling import (
     AdaptiveAvgPool1d,
@@ -39,6 +40,13 @@ from .layers.pooling import (
 from .layers.reshape import Flatten, Identity, Unflatten
 from .layers.softmax import LogSoftmax, Softmax, Softmin
 from .layers.sparse import Embedding
+from .layers.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "ELU",
@@ -86,6 +94,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ParameterDict",
@@ -100,5 +109,10 @@ __all__ = [
     "Softmin",
     "Softplus",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
 ]
