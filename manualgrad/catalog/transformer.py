@@ -44,12 +44,9 @@ def all_masked(tgt, memory, mask, memory_mask, padding, memory_padding) -> tuple
 
 PADDED = constant(torch.tensor([[False, False], [False, True]]))
 LATER = constant(torch.ones(2, 2, dtype=torch.bool).triu(1))
-CAUSAL = constant(torch.full((2, 2), -float("inf")).triu(1))
 
 ENCODER = partial(nn.TransformerEncoderLayer, 4, 2, 3, 0.0, "gelu", batch_first=True)
-ODD = partial(nn.TransformerEncoderLayer, 2, 1, 2, 0.0, "gelu")
-DECODER = partial(nn.TransformerDecoderLayer, 2, 1, 2, 0.0, "gelu", batch_first=True)
-
+DECODER = partial(nn.TransformerDecoderLayer, 4, 2, 3, 0.0, "gelu")
 ROWS: tuple[Layer, ...] = (
     Layer(
         transformer.TransformerEncoderLayer,
@@ -59,24 +56,19 @@ ROWS: tuple[Layer, ...] = (
             case(
                 4, 2, 3, 0.0, "gelu", batch_first=True, inputs=(real(2, 2, 4), LATER, PADDED), arrange=masked
             ),
-            case(2, 1, 3, 0.3, "gelu", norm_first=True, layer_norm_eps=0.1, inputs=real(2, 2, 2)),
-            case(2, 1, 3, 0.3, silu, bias=False, training=False, inputs=real(2, 2)),
+            case(4, 1, 3, 0.3, silu, 0.1, norm_first=True, bias=False, training=False, inputs=real(2, 4)),
         ),
         edges=(
             case(4, 2, 3, 0.0, batch_first=True, inputs=real(2, 3, 4)),
             case(4, 2, 3, 0.0, batch_first=True, inputs=real(0, 3, 4)),
         ),
-        random=True,
         note=NOTE,
     ),
     Layer(
         transformer.TransformerEncoder,
         PARTS,
         multihead.multi_head_attention_forward,
-        (
-            case(ENCODER, 1, inputs=(real(2, 2, 4), PADDED), training=False, arrange=padded),
-            case(ODD, 2, enable_nested_tensor=False, inputs=(real(2, 2, 2), CAUSAL)),
-        ),
+        (case(ENCODER, 1, inputs=(real(2, 2, 4), PADDED), training=False, arrange=padded),),
         note=NOTE,
     ),
     Layer(
@@ -85,31 +77,31 @@ ROWS: tuple[Layer, ...] = (
         multihead.multi_head_attention_forward,
         (
             case(
-                *(2, 1, 2, 0.0, "gelu"),
+                *(4, 2, 3, 0.0, "gelu"),
                 batch_first=True,
-                inputs=(real(2, 2, 2), real(2, 3, 2), real(2, 2), real(2, 3), real(2, 2), real(2, 3)),
+                inputs=(real(1, 2, 4), real(1, 3, 4), real(2, 2), real(2, 3), real(1, 2), real(1, 3)),
                 arrange=all_masked,
             ),
             case(
-                2,
+                4,
                 1,
-                2,
+                3,
                 0.3,
                 silu,
+                0.1,
                 norm_first=True,
-                layer_norm_eps=0.1,
                 bias=False,
-                inputs=(real(2, 2), real(3, 2)),
+                training=False,
+                inputs=(real(2, 4), real(3, 4)),
             ),
         ),
-        random=True,
         note=NOTE,
     ),
     Layer(
         transformer.TransformerDecoder,
         PARTS,
         multihead.multi_head_attention_forward,
-        (case(DECODER, 2, inputs=(real(2, 2, 2), real(2, 3, 2), CAUSAL)),),
+        (case(DECODER, 1, inputs=(real(2, 1, 4), real(1, 1, 4), LATER)),),
         note=NOTE,
     ),
     Layer(
@@ -118,8 +110,8 @@ ROWS: tuple[Layer, ...] = (
         multihead.multi_head_attention_forward,
         (
             case(
+                4,
                 2,
-                1,
                 1,
                 1,
                 2,
@@ -127,7 +119,7 @@ ROWS: tuple[Layer, ...] = (
                 "gelu",
                 batch_first=True,
                 bias=False,
-                inputs=(real(1, 2, 2), real(1, 2, 2)),
+                inputs=(real(1, 1, 4), real(1, 2, 4)),
             ),
         ),
         note=NOTE,

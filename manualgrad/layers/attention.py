@@ -39,7 +39,7 @@ class ScaledDotProductAttentionFunction(Function):
     """Attention of L queries to S keys and their values.
 
     Forward    S = s Q Kᵀ + M                  scores: s is the scale, M the mask (−∞ forbids a pair)
-               P_ij = e^(S_ij − ℓ_i)           weights, with ℓ_i = log Σ_j e^S_ij: a softmax of each row
+               P_ij = e^S_ij / Σ_k e^S_ik      weights: a softmax of each row
                O = (P ⊙ D) V                   D: dropout, 0 or 1/(1 − p); all ones without
     Backward   G = ∂L/∂O.  O is bilinear in P ⊙ D and V:
                ∂L/∂V = (P ⊙ D)ᵀ G,   ∂L/∂P = G Vᵀ ⊙ D
@@ -48,10 +48,10 @@ class ScaledDotProductAttentionFunction(Function):
                S is a product and a sum:   ∂L/∂Q = s ∂L/∂S K,   ∂L/∂K = s (∂L/∂S)ᵀ Q,   ∂L/∂M = ∂L/∂S
                Σ_j P_ij ∂L/∂P_ij is Σ_e G_ie O_ie too; a kernel that never holds a whole row of P uses that.
                A row that is −∞ throughout has P = 0: it gives 0, and gets the gradient 0.
-    Shapes     Q: (*, L, E);  K: (*, S, E);  V: (*, S, V);  O: (*, L, V);  S, P, D: (*, L, S);  ℓ: (*, L, 1);
+    Shapes     Q: (*, L, E);   K: (*, S, E);   V: (*, S, V);   O: (*, L, V);   S, P, D: (*, L, S);
                leading axes and M are broadcast; their gradients are summed over what was repeated
-    Saves      Q, K, V, M, ℓ, and D as booleans: P, with its L·S numbers, is computed again from ℓ
-    Source     Vaswani et al. 2017, arXiv:1706.03762;   ℓ instead of P: Dao et al. 2022, arXiv:2205.14135
+    Saves      Q, K, V, M, and D as booleans: P, with its L·S numbers, is computed again
+    Source     Vaswani et al. 2017, arXiv:1706.03762;   P computed again: Dao et al. 2022, arXiv:2205.14135
     """
 
     @staticmethod
@@ -65,31 +65,24 @@ class ScaledDotProductAttentionFunction(Function):
         is_causal: bool,
         scale: float,
     ):
-        s = scores(query, key, attn_mask, is_causal, scale)
-        log_sum = torch.logsumexp(s, -1, keepdim=True)
-        log_sum = log_sum.masked_fill(log_sum == NOWHERE, 0)
-        weights = torch.exp(s - log_sum)
+        weights = distribution(scores(query, key, attn_mask, is_causal, scale))
         weights = weights if kept is None else weights * kept * kept_scale
         output = weights @ wide(value)
-        return output.to(query.dtype), log_sum
+        return output.to(query.dtype)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
         query, key, value, attn_mask, kept, ctx.kept_scale, ctx.is_causal, ctx.scale = inputs
-        _, log_sum = output
-        ctx.mark_non_differentiable(log_sum)
         need_query, need_key, _, need_mask, *_ = ctx.needs_input_grad
         ctx.value_shape, ctx.value_dtype = value.shape, value.dtype
         needed = value if need_query or need_key or need_mask else None
-        ctx.save_for_backward(query, key, needed, attn_mask, kept, log_sum)
+        ctx.save_for_backward(query, key, needed, attn_mask, kept)
 
     @staticmethod
-    def backward(ctx, grad_output: Tensor, _log_sum):
-        query, key, value, attn_mask, kept, log_sum = ctx.saved_tensors
+    def backward(ctx, grad_output: Tensor):
+        query, key, value, attn_mask, kept = ctx.saved_tensors
         need_query, need_key, need_value, need_mask, *_ = ctx.needs_input_grad
-        s = scores(query, key, attn_mask, ctx.is_causal, ctx.scale)
-        # Differentiated again, ℓ is a function of S, not a constant.
-        weights = distribution(s) if torch.is_grad_enabled() else torch.exp(s - log_sum)
+        weights = distribution(scores(query, key, attn_mask, ctx.is_causal, ctx.scale))
         g = wide(grad_output)
         grad_query = grad_key = grad_value = grad_mask = None
         if need_value:
@@ -168,7 +161,7 @@ def scaled_dot_product_attention(
         is_causal,
         scale,
         autocast=LOW,
-    )[0]
+    )
     return output.reshape(*output.shape[:-4], leading[-1], *output.shape[-2:]) if enable_gqa else output
 
 

@@ -11,6 +11,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class AttentionScoresFunction(Function):
     """How well each key fits each query.
 
     Forward    S = s Q Kᵀ + M,   S_ij = s Σ_e Q_ie K_je + M_ij   (s: the scale; M: the mask, or none)
-    Backward   G = ∂L/∂S.  Q_ie reaches S_ij for every j, with s K_je; K_je for every i, with s Q_ie; M_ij once:
+    Backward   G = ∂L/∂S.  Q_ie reaches S_ij for every j, with s K_je; K_je for every i, with s Q_ie:
                ∂L/∂Q = s G K,   ∂L/∂K = s Gᵀ Q,   ∂L/∂M = G summed over what was repeated
     Shapes     Q: (B, H, L, D);   K: (B, H, S, D);   S: (B, H, L, S);   M: broadcast to S
     Saves      Q only if K needs a gradient, K only if Q does
@@ -403,13 +404,28 @@ class NonDynamicallyQuantizableLinear(torch_linear.NonDynamicallyQuantizableLine
         return linear(input, self.weight, self.bias)
 
 
+Constructor = TypeVar("Constructor", bound=Callable)
+
+
+def followed_by(constructor: Constructor, finish: Callable[[Any, tuple], None]) -> Constructor:
+    """A constructor of torch's and then ``finish``, which gets the module and the arguments."""
+
+    @functools.wraps(constructor)
+    def construct(self, *args, **kwargs):
+        constructor(self, *args, **kwargs)
+        finish(self, (*args, *kwargs.values()))
+
+    return cast(Constructor, construct)
+
+
+def _project_by_hand(module: nn.MultiheadAttention, _given: tuple) -> None:
+    module.out_proj.__class__ = NonDynamicallyQuantizableLinear
+
+
 class MultiheadAttention(nn.MultiheadAttention):
     """:class:`torch.nn.MultiheadAttention` with a hand-written backward."""
 
-    @functools.wraps(nn.MultiheadAttention.__init__)
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.out_proj.__class__ = NonDynamicallyQuantizableLinear
+    __init__ = followed_by(nn.MultiheadAttention.__init__, _project_by_hand)
 
     def forward(
         self,

@@ -9,18 +9,18 @@ Layers that a caller hands in (an activation, a norm, a custom encoder) are used
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..function import values_known
+from ..function import transforming, values_known
 from .activation import elu, gelu, leaky_relu, relu, silu
 from .arithmetic import add
 from .dropout import Dropout
 from .linear import Linear
-from .multihead import MultiheadAttention, NonDynamicallyQuantizableLinear, additive
+from .multihead import MultiheadAttention, NonDynamicallyQuantizableLinear, additive, followed_by
 from .normalization import LayerNorm
 
 __all__ = [
@@ -41,6 +41,15 @@ BY_HAND: dict[Callable, Callable] = {
 }
 
 
+def make_by_hand(module: nn.Module, given: tuple) -> None:
+    """Turn the layers that torch's constructor made for ``module`` into ours; not those in ``given``."""
+    for child in module.children():
+        if not any(child is argument for argument in given):
+            child.__class__ = MADE_BY_HAND.get(type(child), type(child))
+            if type(child) is nn.ModuleList or type(child) in MADE_BY_HAND.values():
+                make_by_hand(child, given)
+
+
 class TransformerEncoderLayer(nn.TransformerEncoderLayer):
     """:class:`torch.nn.TransformerEncoderLayer`, hand-written throughout.
 
@@ -49,10 +58,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
     z = y + F(N₂(y)), which leaves the gradient a way to every layer that no norm stands in.
     """
 
-    @functools.wraps(nn.TransformerEncoderLayer.__init__)
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        make_by_hand(self, (*args, *kwargs.values()))
+    __init__ = followed_by(nn.TransformerEncoderLayer.__init__, make_by_hand)
 
     def forward(
         self,
@@ -82,10 +88,7 @@ class TransformerDecoderLayer(nn.TransformerDecoderLayer):
     As in the encoder layer, with a third step between the two: attention to ``memory``, the encoder's output.
     """
 
-    @functools.wraps(nn.TransformerDecoderLayer.__init__)
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        make_by_hand(self, (*args, *kwargs.values()))
+    __init__ = followed_by(nn.TransformerDecoderLayer.__init__, make_by_hand)
 
     def forward(
         self,
@@ -124,10 +127,7 @@ class TransformerEncoder(nn.TransformerEncoder):
     padding. Here nothing is packed, but a caller finds the same zeros in the same circumstances.
     """
 
-    @functools.wraps(nn.TransformerEncoder.__init__)
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        make_by_hand(self, (*args, *kwargs.values()))
+    __init__ = followed_by(nn.TransformerEncoder.__init__, make_by_hand)
 
     def forward(
         self,
@@ -141,7 +141,7 @@ class TransformerEncoder(nn.TransformerEncoder):
         padding = additive("src_key_padding_mask", src_key_padding_mask, src.dtype, mask, "mask")
         mask = additive("mask", mask, src.dtype)
         packs = mask is None and padding is not None and _packs(self, src, padding)
-        is_causal = _is_causal(mask, is_causal, src, self.layers[0].self_attn.batch_first)
+        is_causal = _is_causal(mask, is_causal, src, self.layers[0])
         output = src
         for layer in self.layers:
             output = layer(output, src_mask=mask, is_causal=is_causal, src_key_padding_mask=padding)
@@ -156,10 +156,7 @@ class TransformerDecoder(nn.TransformerDecoder):
     The copies that it makes of a layer of torch's are made hand-written; ``norm`` is used as it is given.
     """
 
-    @functools.wraps(nn.TransformerDecoder.__init__)
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        make_by_hand(self, (*args, *kwargs.values()))
+    __init__ = followed_by(nn.TransformerDecoder.__init__, make_by_hand)
 
     def forward(
         self,
@@ -172,7 +169,7 @@ class TransformerDecoder(nn.TransformerDecoder):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        tgt_is_causal = _is_causal(tgt_mask, tgt_is_causal, tgt, self.layers[0].self_attn.batch_first)
+        tgt_is_causal = _is_causal(tgt_mask, tgt_is_causal, tgt, self.layers[0])
         output = tgt
         for layer in self.layers:
             output = layer(
@@ -194,10 +191,7 @@ class Transformer(nn.Transformer):
     A custom encoder or decoder is used as it is given.
     """
 
-    @functools.wraps(nn.Transformer.__init__)
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        make_by_hand(self, (*args, *kwargs.values()))
+    __init__ = followed_by(nn.Transformer.__init__, make_by_hand)
 
     def forward(
         self,
@@ -245,9 +239,9 @@ def attention(layer: nn.Module, x: Tensor, memory: Tensor, mask, padding, is_cau
     )[0]
 
 
-def feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
+def feed_forward(layer: Any, x: Tensor) -> Tensor:
     """Two linear maps with an activation between them, at every position by itself."""
-    activation = BY_HAND.get(layer.activation, layer.activation)
+    activation: Callable = BY_HAND.get(layer.activation, layer.activation)
     return layer.linear2(layer.dropout(activation(layer.linear1(x))))
 
 
@@ -269,27 +263,18 @@ MADE_BY_HAND = {
 }
 
 
-def make_by_hand(module: nn.Module, given: tuple) -> None:
-    """Turn the layers that torch's constructor made for ``module`` into ours; not those in ``given``."""
-    for child in module.children():
-        if not any(child is argument for argument in given):
-            child.__class__ = MADE_BY_HAND.get(type(child), type(child))
-            if type(child) is nn.ModuleList or type(child) in MADE_BY_HAND.values():
-                make_by_hand(child, given)
-
-
-def _is_causal(mask: Tensor | None, hint: bool | None, x: Tensor, batch_first: bool) -> bool:
+def _is_causal(mask: Tensor | None, hint: bool | None, x: Tensor, layer: Any) -> bool:
     # The hint, or, without one, whether the mask is the causal one; if it cannot be read, the mask is used.
-    if hint is not None or mask is None or not values_known(mask):
+    if hint is not None or mask is None or transforming() or not values_known(mask):
         return bool(hint)
-    length = x.shape[1 if batch_first and x.dim() == 3 else 0]
+    length = x.shape[1 if layer.self_attn.batch_first and x.dim() == 3 else 0]
     causal = nn.Transformer.generate_square_subsequent_mask(length, mask.device, mask.dtype)
     return mask.shape == causal.shape and bool((mask == causal).all())
 
 
 def _packs(encoder: nn.TransformerEncoder, src: Tensor, padding: Tensor) -> bool:
     # Whether torch would pack the padded samples: in inference, with all padding behind.
-    first = encoder.layers[0]
+    first: Any = encoder.layers[0]
     if not encoder.use_nested_tensor or first.training or src.dim() != 3:
         return False
     if torch.is_autocast_enabled() or not torch.backends.mha.get_fastpath_enabled():
@@ -299,4 +284,7 @@ def _packs(encoder: nn.TransformerEncoder, src: Tensor, padding: Tensor) -> bool
         return False
     if not getattr(encoder, "mask_check", True):
         return True
-    return values_known(padding) and torch._nested_tensor_from_mask_left_aligned(src, padding.logical_not())
+    if transforming() or not values_known(padding):
+        return False
+    kept = padding.logical_not()
+    return not bool((kept[:, 1:] & ~kept[:, :-1]).any())
