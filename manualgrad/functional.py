@@ -3,6 +3,7 @@
 from torch.nn.functional import one_hot
 
 from .layers.activation import logsigmoid, sigmoid, softplus, softsign, tanh, tanhshrink
+from .layers.attention import scaled_dot_product_attention
 from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers.cross_entropy import cross_entropy, nll_loss
@@ -34,6 +35,7 @@ from .layers.margin_loss import (
     multilabel_soft_margin_loss,
     soft_margin_loss,
 )
+from .layers.multihead import multi_head_attention_forward
 from .layers.normalization import group_norm, layer_norm, rms_norm
 from .layers.padding import pad
 from .layers.piecewise import (
@@ -138,6 +140,7 @@ __all__ = [
     "max_pool3d_with_indices",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
@@ -154,6 +157,7 @@ __all__ = [
     "rms_norm",
     "rrelu",
     "rrelu_",
+    "scaled_dot_product_attention",
     "selu",
     "selu_",
     "sigmoid",

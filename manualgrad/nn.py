@@ -69,6 +69,7 @@ from .layers.margin_loss import (
     MultiMarginLoss,
     SoftMarginLoss,
 )
+from .layers.multihead import MultiheadAttention
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
 from .layers.piecewise import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU, ReLU6, Softshrink, Threshold
 from .layers.pooling import (
@@ -88,6 +89,13 @@ from .layers.pooling import (
 from .layers.reshape import Flatten, Identity, Unflatten
 from .layers.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.sparse import Embedding
+from .layers.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "CELU",
@@ -169,6 +177,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "NLLLoss2d",
     "PReLU",
@@ -197,6 +206,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",

@@ -13,17 +13,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
+from torch.nn.modules import linear as torch_linear
 from torch.nn.utils import parametrize
 
 from .catalog import CATALOG
 from .layers import lazy
+from .layers.multihead import NonDynamicallyQuantizableLinear
 
 __all__ = ["SwapReport", "swap", "swapped", "unswap"]
 
 Selection = type[nn.Module] | str | Iterable[type[nn.Module] | str] | None
 
-OURS = {row.torch_module: row.module for row in CATALOG if row.module is not None and row.functions}
+OURS: dict[type[nn.Module], type[nn.Module]] = {
+    row.torch_module: row.module for row in CATALOG if row.module is not None and row.functions
+}
 OURS |= {getattr(nn, name): getattr(lazy, name) for name in lazy.__all__}
+OURS[torch_linear.NonDynamicallyQuantizableLinear] = NonDynamicallyQuantizableLinear  # in MultiheadAttention
 TORCHS = {ours: torchs for torchs, ours in OURS.items()}
 NOTHING_TO_DERIVE = {
     *(row.torch_module for row in CATALOG if not row.functions),

@@ -55,7 +55,8 @@ class Case:
     """One way to construct and call a layer.
 
     Args:
-        args, kwargs: of the constructor. A tensor stands for a weight of the layer, and takes its dtype.
+        args, kwargs: of the constructor. A tensor stands for a weight of the layer, and takes its dtype; a
+            partial of a class of modules for a module, which is made anew with the layer.
         inputs: of ``forward``.
         forward: keyword arguments of ``forward``.
         training: the module's mode.
@@ -81,7 +82,7 @@ class Case:
 
     def build(self, cls: Callable[..., nn.Module], dtype: torch.dtype = torch.float64) -> nn.Module:
         """The module, its parameters drawn at random: a zero bias or a weight of one would hide errors."""
-        module = cls(*self.args, **self.kwargs)
+        module = cls(*map(_made, self.args), **{key: _made(value) for key, value in self.kwargs.items()})
         module = module if self.arrange is None else Arranged(module, self.arrange)
         module = module.to(dtype).train(self.training)
         with torch.no_grad():
@@ -167,7 +168,14 @@ class Layer:
         return partial(Calls, self.torch_functional) if self.module is None else self.torch_module
 
 
+def _made(value: Any) -> Any:
+    return value() if isinstance(value, partial) else value
+
+
 def _show(value: Any) -> str:
+    if isinstance(value, partial):
+        entries = [*map(_show, value.args), *(f"{k}={_show(v)}" for k, v in value.keywords.items())]
+        return f"{value.func.__name__}({', '.join(entries)})"
     if isinstance(value, Tensor):
         return f"tensor{tuple(value.shape)}"
     return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)

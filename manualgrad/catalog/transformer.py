@@ -2,8 +2,126 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import arithmetic, attention, gating, linear, multihead, normalization, transformer
 from .row import Layer
+from .samples import case, constant, real
 
 __all__ = ["ROWS"]
 
-ROWS: tuple[Layer, ...] = ()
+PARTS = (
+    arithmetic.AddFunction,
+    linear.LinearFunction,
+    normalization.LayerNormFunction,
+    attention.ScaledDotProductAttentionFunction,
+)
+NOTE = "put together from parts that have their derivatives on pages of their own"
+
+
+def silu(x: Tensor) -> Tensor:
+    """An activation that a caller brings along."""
+    return gating.silu(x)
+
+
+def masked(src, mask, padding) -> tuple:
+    """Source, its mask, its padding."""
+    return src, mask, padding
+
+
+def padded(src, padding) -> tuple:
+    """Source and its padding."""
+    return src, None, padding
+
+
+def all_masked(tgt, memory, mask, memory_mask, padding, memory_padding) -> tuple:
+    """Target, memory, their masks, their padding."""
+    return tgt, memory, mask, memory_mask, padding, memory_padding
+
+
+PADDED = constant(torch.tensor([[False, False], [False, True]]))
+LATER = constant(torch.ones(2, 2, dtype=torch.bool).triu(1))
+
+ENCODER = partial(nn.TransformerEncoderLayer, 4, 2, 3, 0.0, "gelu", batch_first=True)
+DECODER = partial(nn.TransformerDecoderLayer, 4, 2, 3, 0.0, "gelu")
+ROWS: tuple[Layer, ...] = (
+    Layer(
+        transformer.TransformerEncoderLayer,
+        PARTS,
+        multihead.multi_head_attention_forward,
+        (
+            case(
+                4, 2, 3, 0.0, "gelu", batch_first=True, inputs=(real(2, 2, 4), LATER, PADDED), arrange=masked
+            ),
+            case(4, 1, 3, 0.3, silu, 0.1, norm_first=True, bias=False, training=False, inputs=real(2, 4)),
+        ),
+        edges=(
+            case(4, 2, 3, 0.0, batch_first=True, inputs=real(2, 3, 4)),
+            case(4, 2, 3, 0.0, batch_first=True, inputs=real(0, 3, 4)),
+        ),
+        note=NOTE,
+    ),
+    Layer(
+        transformer.TransformerEncoder,
+        PARTS,
+        multihead.multi_head_attention_forward,
+        (case(ENCODER, 1, inputs=(real(2, 2, 4), PADDED), training=False, arrange=padded),),
+        note=NOTE,
+    ),
+    Layer(
+        transformer.TransformerDecoderLayer,
+        PARTS,
+        multihead.multi_head_attention_forward,
+        (
+            case(
+                *(4, 2, 3, 0.0, "gelu"),
+                batch_first=True,
+                inputs=(real(1, 2, 4), real(1, 3, 4), real(2, 2), real(2, 3), real(1, 2), real(1, 3)),
+                arrange=all_masked,
+            ),
+            case(
+                4,
+                1,
+                3,
+                0.3,
+                silu,
+                0.1,
+                norm_first=True,
+                bias=False,
+                training=False,
+                inputs=(real(2, 4), real(3, 4)),
+            ),
+        ),
+        note=NOTE,
+    ),
+    Layer(
+        transformer.TransformerDecoder,
+        PARTS,
+        multihead.multi_head_attention_forward,
+        (case(DECODER, 1, inputs=(real(2, 1, 4), real(1, 1, 4), LATER)),),
+        note=NOTE,
+    ),
+    Layer(
+        transformer.Transformer,
+        PARTS,
+        multihead.multi_head_attention_forward,
+        (
+            case(
+                4,
+                2,
+                1,
+                1,
+                2,
+                0.0,
+                "gelu",
+                batch_first=True,
+                bias=False,
+                inputs=(real(1, 1, 4), real(1, 2, 4)),
+            ),
+        ),
+        note=NOTE,
+    ),
+)
