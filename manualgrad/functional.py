@@ -4,6 +4,7 @@ from .layers.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softp
 from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers.cross_entropy import cross_entropy, nll_loss
+from .layers.ctc import ctc_loss
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
 from .layers.linear import bilinear, linear
 from .layers.loss import (
@@ -63,6 +64,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
