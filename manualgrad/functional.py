@@ -38,7 +38,7 @@ from .layers.pooling import (
     max_pool3d_with_indices,
 )
 from .layers.softmax import log_softmax, softmax, softmin
-from .layers.sparse import embedding
+from .layers.sparse import embedding, embedding_bag
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -71,6 +71,7 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
     "gelu",
     "group_norm",
     "huber_loss",

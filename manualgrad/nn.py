@@ -39,7 +39,7 @@ from .layers.pooling import (
 )
 from .layers.reshape import Flatten, Identity, Unflatten
 from .layers.softmax import LogSoftmax, Softmax, Softmin
-from .layers.sparse import Embedding
+from .layers.sparse import Embedding, EmbeddingBag
 
 __all__ = [
     "ELU",
@@ -72,6 +72,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "GroupNorm",
     "HuberLoss",
