@@ -7,6 +7,7 @@ from .layers.cross_entropy import cross_entropy, nll_loss
 from .layers.ctc import ctc_loss
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
 from .layers.linear import bilinear, linear
+from .layers.linear_cross_entropy import linear_cross_entropy
 from .layers.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -79,6 +80,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_cross_entropy",
     "log_softmax",
     "max_pool1d",
     "max_pool1d_with_indices",

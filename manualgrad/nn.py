@@ -4,6 +4,7 @@ What has nothing to derive (containers, views of the input) is torch's own, so t
 with ``from manualgrad import nn`` alone.
 """
 
+import torch
 from torch.nn import (
     Module,
     ModuleDict,
@@ -21,6 +22,7 @@ from .layers.cross_entropy import CrossEntropyLoss, NLLLoss
 from .layers.ctc import CTCLoss
 from .layers.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from .layers.linear import Bilinear, Linear
+from .layers.linear_cross_entropy import LinearCrossEntropyLoss
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
 from .layers.pooling import (
@@ -81,6 +83,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
     "LogSoftmax",
     "MSELoss",
     "MaxPool1d",
@@ -105,3 +108,6 @@ __all__ = [
     "Tanh",
     "Unflatten",
 ]
+
+# Options of LinearCrossEntropyLoss; torch has them since 2.13.
+LinearCrossEntropyOptions = getattr(torch.nn, "LinearCrossEntropyOptions", None)
