@@ -88,6 +88,9 @@ def test_row(row):
         assert "Saves" in doc or "Function" in doc
 
 
+BESIDES_FORWARD = {"AdaptiveLogSoftmaxWithLoss": {"log_prob", "predict"}}
+
+
 def check_class(row):
     assert issubclass(row.module, row.torch_module)
     own = {n for c in row.module.__mro__ if c.__module__.startswith("manualgrad.") for n in vars(c)}
@@ -100,8 +103,9 @@ def check_class(row):
         "__static_attributes__",
         "__firstlineno__",
     }
-    assert not extra
-    assert row.torch_functional is not row.functional
+    assert extra == BESIDES_FORWARD.get(row.name, set())
+    if hasattr(torch.nn.functional, row.functional.__name__):
+        assert row.torch_functional is not row.functional
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if r.values[0].functions])

@@ -43,7 +43,7 @@ def test_saved_bytes_do_not_grow_with_the_classes(reduction):
 
 
 class Largest(torch.utils._python_dispatch.TorchDispatchMode):
-    """The number of elements of the largest tensor that is made."""
+    """The number of elements of the largest memory that is taken."""
 
     def __init__(self):
         super().__init__()
@@ -53,7 +53,7 @@ class Largest(torch.utils._python_dispatch.TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for t in torch.utils._pytree.tree_leaves(out):
             if isinstance(t, torch.Tensor):
-                self.elements = max(self.elements, t.numel())
+                self.elements = max(self.elements, t.untyped_storage().nbytes() // t.itemsize)
         return out
 
 

@@ -20,6 +20,7 @@ from .cross_entropy import (
     _check_class_weight,
     _classes,
     along_classes,
+    check_weight_dtype,
     pick,
     sample_weights,
 )
@@ -236,10 +237,10 @@ def linear_cross_entropy(
         ignore_index: the class index that does not count; None stands for −100.
         label_smoothing: ε in [0, 1]: the target is mixed with this much of the uniform distribution.
         options: a :class:`torch.nn.LinearCrossEntropyOptions`. Its ``batch_chunk_size`` or
-            ``chunking_method`` says how many samples make a chunk; without options a chunk's logits take about
-            as much memory as the input. The other fields choose between memory and precision, and whether
-            backward may run again, for torch's way of computing: here sums are always taken in float32 or
-            better, and backward may run again.
+            ``chunking_method`` says how many samples make a chunk; without options a chunk's logits are about
+            as large as the input. The other fields choose between memory and precision, and whether backward
+            may run again, for torch's way of computing: here sums are always taken in float32 or better, and
+            backward may run again.
 
     Raises:
         ValueError, RuntimeError: if shapes, dtypes or options do not fit.
@@ -276,6 +277,8 @@ def linear_cross_entropy(
         arguments = (t, weight, reduction, label_smoothing, rows, dtype)
         loss = apply(SoftLinearCrossEntropyLossFunction, x, w, b, *arguments)
     else:
+        if dtype == x.dtype and options is None:
+            check_weight_dtype("linear_cross_entropy", x, weight)
         t = t.reshape(samples, flat)
         arguments = (t, weight, ignore_index, reduction, label_smoothing, rows, dtype)
         loss = apply(LinearCrossEntropyLossFunction, x, w, b, *arguments)
@@ -339,7 +342,10 @@ def _autocasts(x: Tensor) -> bool:
 
 
 def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None, chunked: bool) -> tuple:
-    # The linear map in the autocast dtype and the loss in float32, as torch does but in its chunked form.
+    # The linear map in the autocast dtype and the loss in float32, as torch does but in its chunked form,
+    # which takes the input's dtype if that is a half type.
+    if chunked and x.dtype in (torch.float16, torch.bfloat16):
+        return x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), x.dtype
     if chunked or not _autocasts(x):
         return x, weight, bias, x.dtype
     low = torch.get_autocast_dtype(x.device.type)
