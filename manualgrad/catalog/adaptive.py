@@ -21,7 +21,6 @@ ROWS: tuple[Layer, ...] = (
             case(4, 5, [2], div_value=2.0, inputs=(real(4), constant(torch.tensor(3)))),
             case(4, 5, [2], head_bias=True, inputs=(real(2, 4), given(1, 0))),
         ),
-        edges=(case(4, 5, [2], inputs=(real(0, 4), constant(torch.zeros(0, dtype=torch.int64)))),),
         note="log_prob is made of linear, log_softmax, add and concatenate",
     ),
 )

@@ -58,7 +58,7 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
     Forward    Classes are sorted by frequency. The head has a column for each of the S most frequent ones,
                and one for each of K clusters, cluster k holding the classes in [c_k, c_{k+1}), c_1 = S:
                    h = x Hᵀ + b,    u_k = v_k Q_kᵀ with v_k = x P_kᵀ
-               where P_k maps to fewer features the rarer the classes are. With t_n in the head, or in cluster k,
+               where P_k maps to fewer features the rarer the classes are. With t_n in the head or cluster k,
                    y_n = log softmax(h_n)_{t_n},    or
                    y_n = log softmax(h_n)_{S + k − 1} + log softmax(u_kn)_{t_n − c_k}
                L_mean = −Σ_n y_n / N.   Only the samples of a cluster need its u_k.
