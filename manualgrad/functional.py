@@ -7,6 +7,7 @@ from .layers.attention import scaled_dot_product_attention
 from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers.cross_entropy import cross_entropy, nll_loss
+from .layers.ctc import ctc_loss
 from .layers.distance import cosine_similarity, pairwise_distance, pdist
 from .layers.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .layers.embedding_loss import (
@@ -19,6 +20,7 @@ from .layers.gating import gelu, glu, mish, silu
 from .layers.leaky import leaky_relu, leaky_relu_, prelu, rrelu, rrelu_
 from .layers.likelihood_loss import gaussian_nll_loss, kl_div, poisson_nll_loss
 from .layers.linear import bilinear, linear
+from .layers.linear_cross_entropy import linear_cross_entropy
 from .layers.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -72,7 +74,7 @@ from .layers.pooling import (
     max_pool3d_with_indices,
 )
 from .layers.softmax import gumbel_softmax, log_softmax, softmax, softmin
-from .layers.sparse import embedding
+from .layers.sparse import embedding, embedding_bag
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -103,6 +105,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -110,6 +113,7 @@ __all__ = [
     "elu",
     "elu_",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "gaussian_nll_loss",
     "gelu",
@@ -129,6 +133,7 @@ __all__ = [
     "leaky_relu",
     "leaky_relu_",
     "linear",
+    "linear_cross_entropy",
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",

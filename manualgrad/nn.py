@@ -37,9 +37,11 @@ from torch.nn import (
 
 from . import functional
 from .layers.activation import LogSigmoid, Sigmoid, Softplus, Softsign, Tanh, Tanhshrink
+from .layers.adaptive import AdaptiveLogSoftmaxWithLoss
 from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss, NLLLoss2d
+from .layers.ctc import CTCLoss
 from .layers.distance import CosineSimilarity, PairwiseDistance
 from .layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .layers.embedding_loss import CosineEmbeddingLoss, TripletMarginLoss, TripletMarginWithDistanceLoss
@@ -60,6 +62,7 @@ from .layers.lazy import (
 from .layers.leaky import LeakyReLU, PReLU, RReLU
 from .layers.likelihood_loss import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from .layers.linear import Bilinear, Linear
+from .layers.linear_cross_entropy import LinearCrossEntropyLoss
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from .layers.margin_loss import (
     HingeEmbeddingLoss,
@@ -88,7 +91,7 @@ from .layers.pooling import (
 )
 from .layers.reshape import Flatten, Identity, Unflatten
 from .layers.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
-from .layers.sparse import Embedding
+from .layers.sparse import Embedding, EmbeddingBag
 from .layers.transformer import (
     Transformer,
     TransformerDecoder,
@@ -106,6 +109,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
@@ -120,6 +124,7 @@ __all__ = [
     "BatchNorm3d",
     "Bilinear",
     "Buffer",
+    "CTCLoss",
     "Container",
     "Conv1d",
     "Conv2d",
@@ -136,6 +141,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "GaussianNLLLoss",
@@ -162,6 +168,7 @@ __all__ = [
     "LazyLinear",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
     "LinearCrossEntropyOptions",
     "LogSigmoid",
     "LogSoftmax",

@@ -56,6 +56,9 @@ def test_compile_fullgraph(row, case):
     assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
+TORCH_CANNOT_AUTOCAST = {"AdaptiveLogSoftmaxWithLoss"}  # it copies bfloat16 into float32, and raises
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("row", "case"), cases(wanted=plain))
 def test_autocast(row, case, dtype):
@@ -72,7 +75,7 @@ def test_autocast(row, case, dtype):
             found.append(error)
     ours, theirs = found
     if isinstance(theirs, RuntimeError):
-        assert isinstance(ours, RuntimeError)
+        assert isinstance(ours, RuntimeError) or row.name in TORCH_CANNOT_AUTOCAST
         return
     for got, expected in zip((*ours[0], *ours[1]), (*theirs[0], *theirs[1])):
         scale = 1 + expected.float().abs().max().item() if expected.numel() else 1

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import torch
+
+from ..layers import adaptive
 from .row import Layer
+from .samples import case, constant, given, real
 
 __all__ = ["ROWS"]
 
-ROWS: tuple[Layer, ...] = ()
+ROWS: tuple[Layer, ...] = (
+    Layer(
+        adaptive.AdaptiveLogSoftmaxWithLoss,
+        (adaptive.AdaptiveLogSoftmaxWithLossFunction,),
+        adaptive.adaptive_log_softmax_with_loss,
+        (
+            case(4, 7, [2, 4], div_value=2.0, head_bias=True, inputs=(real(4, 4), given(0, 6, 3, 4))),
+            case(4, 5, [2], inputs=(real(3, 4), given(1, 4, 4))),
+            case(4, 5, [2], div_value=2.0, inputs=(real(4), constant(torch.tensor(3)))),
+            case(4, 5, [2], head_bias=True, inputs=(real(2, 4), given(1, 0))),
+        ),
+        note="log_prob is made of linear, log_softmax, add and concatenate",
+    ),
+)

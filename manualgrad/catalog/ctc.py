@@ -2,8 +2,67 @@
 
 from __future__ import annotations
 
+import torch
+
+from ..layers import ctc
+from ..layers.softmax import log_softmax
 from .row import Layer
+from .samples import REDUCTIONS, case, constant, given, real
 
 __all__ = ["ROWS"]
 
-ROWS: tuple[Layer, ...] = ()
+
+def after_log_softmax(logits, *rest) -> tuple:
+    """The arguments of the loss as they belong: behind a log-softmax, torch's gradient is a derivative."""
+    return (log_softmax(logits, logits.dim() - 1), *rest)
+
+
+def of(*inputs, **options):
+    """A case behind a log-softmax."""
+    return case(inputs=inputs, arrange=after_log_softmax, **options)
+
+
+LOGITS = real(4, 2, 3)
+REPEATED = constant(torch.tensor([[1, 1], [2, 0]]))
+LENGTHS = {"input_lengths": (4, 3), "target_lengths": (2, 1)}
+IMPOSSIBLE = {"input_lengths": (2, 3), "target_lengths": (2, 1)}  # a repeated label needs a blank between
+
+
+ROWS: tuple[Layer, ...] = (
+    Layer(
+        ctc.CTCLoss,
+        (ctc.CTCLossFunction,),
+        ctc.ctc_loss,
+        (
+            of(LOGITS, REPEATED, reduction="none", forward=LENGTHS),
+            of(LOGITS, constant(torch.tensor([[0, 2], [2, 2]])), given(4, 3), given(2, 2), blank=1),
+            *(
+                of(LOGITS, given(1, 2, 1), reduction=reduction, forward=LENGTHS)
+                for reduction in REDUCTIONS[1:]
+            ),
+            of(
+                real(3, 3),
+                given(2, 1),
+                reduction="none",
+                forward={"input_lengths": (3,), "target_lengths": (2,)},
+            ),
+            of(LOGITS, REPEATED, zero_infinity=True, reduction="none", forward=IMPOSSIBLE),
+            of(LOGITS, REPEATED, given(4, 0), given(0, 0)),
+        ),
+        edges=(
+            of(LOGITS, REPEATED, reduction="none", forward=IMPOSSIBLE),
+            of(
+                LOGITS,
+                REPEATED,
+                reduction="none",
+                forward={"input_lengths": (0, 0), "target_lengths": (0, 1)},
+            ),
+            of(LOGITS, REPEATED, zero_infinity=True, forward=IMPOSSIBLE),
+        ),
+        cannot={
+            "test_samples": "PyTorch's table compares the gradients of log_probs, of which torch's is no "
+            "derivative; tests/test_ctc.py compares, for the same samples, those of the logits"
+        },
+        note="the gradient of log_probs is the derivative, which torch's becomes behind a log-softmax only",
+    ),
+)

@@ -1,5 +1,234 @@
-"""To be written: adaptive."""
+"""AdaptiveLogSoftmaxWithLoss: a softmax over very many classes, the rare ones of which take two steps."""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.adaptive import _ASMoutput
+
+from ..function import LOW, Function, apply, transforming, values_known, wide
+from .arithmetic import add, concatenate
+from .linear import linear
+from .softmax import log_softmax
+
+__all__ = [
+    "AdaptiveLogSoftmaxWithLoss",
+    "AdaptiveLogSoftmaxWithLossFunction",
+    "adaptive_log_prob",
+    "adaptive_log_softmax_with_loss",
+]
+
+
+def head_column(target: Tensor, cutoffs: Sequence[int]) -> Tensor:
+    """The column of the head that stands for a class: its own, or that of its cluster."""
+    column = target
+    for k, (low, high) in enumerate(pairwise(cutoffs)):
+        column = torch.where((target >= low) & (target < high), cutoffs[0] + k, column)
+    return column
+
+
+def score(logits: Tensor, column: Tensor) -> Tensor:
+    """log softmax(logits)_{n, column_n}. Shapes (M, C), (M) -> (M)."""
+    return torch.log_softmax(wide(logits), 1).gather(1, column.unsqueeze(1)).squeeze(1)
+
+
+def score_slope(logits: Tensor, column: Tensor, g: Tensor) -> Tensor:
+    """∂L/∂logits of :func:`score` from g = ∂L/∂score:  g_n (δ_{c, column_n} − softmax_nc)."""
+    p = torch.softmax(wide(logits), 1)
+    g = g.unsqueeze(1)
+    return (-g * p).scatter_add(1, column.unsqueeze(1), g).to(logits.dtype)
+
+
+def members(
+    x: Tensor, target: Tensor, rows: Tensor | None, low: int, high: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a cluster: the inputs, the classes counted from its first one, and which of these are in it."""
+    if rows is not None:
+        x, target = x.index_select(0, rows), target.index_select(0, rows)
+    return x, (target - low).clamp(0, high - low - 1), (target >= low) & (target < high)
+
+
+class AdaptiveLogSoftmaxWithLossFunction(Function):
+    """The log-probability of the true class, by way of its cluster, and the mean loss.
+
+    Forward    Classes are sorted by frequency. The head has a column for each of the S most frequent ones,
+               and one for each of K clusters, cluster k holding the classes in [c_k, c_{k+1}), c_1 = S:
+                   h = x Hᵀ + b,    u_k = v_k Q_kᵀ with v_k = x P_kᵀ
+               where P_k maps to fewer features the rarer the classes are. With t_n in the head or cluster k,
+                   y_n = log softmax(h_n)_{t_n},    or
+                   y_n = log softmax(h_n)_{S + k − 1} + log softmax(u_kn)_{t_n − c_k}
+               L_mean = −Σ_n y_n / N.   Only the samples of a cluster need its u_k.
+    Backward   g_n = ∂L/∂y_n − ∂L/∂L_mean / N.  A score log softmax(z)_j has the slope δ_cj − softmax(z)_c, so
+                   ∂L/∂h_nc = g_n (δ_{c, column_n} − softmax(h_n)_c),   column_n = t_n or S + k − 1
+                   ∂L/∂u_knc = g_n (δ_{c, t_n − c_k} − softmax(u_kn)_c) for n in cluster k, else 0
+               and by the affine maps (linear.py)
+                   ∂L/∂H = (∂L/∂h)ᵀ x      ∂L/∂b = Σ_n ∂L/∂h_n      ∂L/∂Q_k = (∂L/∂u_k)ᵀ v_k
+                   ∂L/∂v_k = ∂L/∂u_k Q_k   ∂L/∂P_k = (∂L/∂v_k)ᵀ x
+                   ∂L/∂x = ∂L/∂h H + Σ_k ∂L/∂v_k P_k
+    Shapes     x: (N, I);   t: (N), integers in [0, c_{K+1});   H: (S + K, I);   b: (S + K) or None;
+               P_k: (I_k, I);   Q_k: (c_{k+1} − c_k, I_k);   rows_k: which n are in cluster k, or None where
+               values cannot be looked at: then all are computed, and masked;   y: (N)
+    Saves      x, t, rows_k and the weights
+    Source     Grave, Joulin, Cissé, Grangier, Jégou 2016, arXiv:1609.04309
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        head_weight: Tensor,
+        head_bias: Tensor | None,
+        target: Tensor,
+        cutoffs: tuple[int, ...],
+        dtype: torch.dtype,
+        *clusters: Tensor | None,
+    ):
+        y = score(nn.functional.linear(x, head_weight, head_bias), head_column(target, cutoffs))
+        for (low, high), (p, q, rows) in zip(pairwise(cutoffs), triples(clusters)):
+            if rows is not None and not rows.numel():
+                continue
+            part, column, inside = members(x, target, rows, low, high)
+            more = torch.where(inside, score(part @ p.T @ q.T, column), 0)
+            y = y + more if rows is None else y.index_add(0, rows, more)
+        return y.to(dtype), -y.mean().to(dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, head_weight, head_bias, target, ctx.cutoffs, _, *clusters = inputs
+        unused = [rows is not None and not rows.numel() for _, _, rows in triples(clusters)]
+        ctx.like = [None if c is None or k % 3 == 2 else (c.shape, c.dtype) for k, c in enumerate(clusters)]
+        ctx.bias_dtype = None if head_bias is None else head_bias.dtype
+        kept = [None if unused[k // 3] else c for k, c in enumerate(clusters)]
+        ctx.unused = unused
+        ctx.save_for_backward(x, head_weight, head_bias, target, *kept)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor, grad_mean: Tensor):
+        x, head_weight, head_bias, target, *clusters = ctx.saved_tensors
+        g = wide(grad_y) - wide(grad_mean) / x.shape[0]
+        h = nn.functional.linear(x, head_weight, head_bias)
+        grad_h = score_slope(h, head_column(target, ctx.cutoffs), g)
+        grad_x = wide(grad_h @ head_weight)
+        grad_head = (grad_h.T @ x).to(head_weight.dtype)
+        grad_bias = None if ctx.bias_dtype is None else wide(grad_h).sum(0).to(ctx.bias_dtype)
+        grads: list[Tensor | None] = []
+        for k, ((low, high), (p, q, rows)) in enumerate(zip(pairwise(ctx.cutoffs), triples(clusters))):
+            if ctx.unused[k]:
+                grads += [
+                    *(x.new_zeros(size, dtype=dtype) for size, dtype in ctx.like[3 * k : 3 * k + 2]),
+                    None,
+                ]
+                continue
+            part, column, inside = members(x, target, rows, low, high)
+            v = part @ p.T
+            of_members = torch.where(inside, g if rows is None else g.index_select(0, rows), 0)
+            grad_u = score_slope(v @ q.T, column, of_members)
+            grad_v = grad_u @ q
+            more = wide(grad_v @ p)
+            grad_x = grad_x + more if rows is None else grad_x.index_add(0, rows, more)
+            grads += [grad_v.T @ part, grad_u.T @ v, None]
+        return grad_x.to(x.dtype), grad_head, grad_bias, None, None, None, *grads
+
+
+def triples(clusters: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
+    """(P_k, Q_k, rows_k) for each cluster, out of one after the other."""
+    return [(clusters[k], clusters[k + 1], clusters[k + 2]) for k in range(0, len(clusters), 3)]
+
+
+def adaptive_log_softmax_with_loss(
+    input: Tensor,
+    target: Tensor,
+    cutoffs: Sequence[int],
+    head_weight: Tensor,
+    tails: Sequence[tuple[Tensor, Tensor]],
+    head_bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The log-probabilities of the targets, and the mean of their negatives.
+
+    Args:
+        input: shape (N, I) or (I).
+        target: class indices, shape (N) or ().
+        cutoffs: the first class of each cluster, and the number of classes.
+        head_weight: shape (shortlist + clusters, I).
+        tails: for each cluster the two maps that make its logits, shapes (I_k, I) and (size of k, I_k).
+        head_bias: shape (shortlist + clusters).
+
+    Raises:
+        RuntimeError: if shapes or dtypes do not fit, or a target is no class.
+    """
+    name, axes = "adaptive_log_softmax_with_loss", target.dim()
+    if axes > 1:
+        raise RuntimeError(f"{name}: target must have shape () or (N), but has {list(target.shape)}")
+    if axes == 1 and input.shape[:1] != target.shape:
+        raise RuntimeError(
+            f"{name}: input and target must have the same batch size, but have the shapes "
+            f"{list(input.shape)} and {list(target.shape)}"
+        )
+    if input.dim() != axes + 1:
+        raise RuntimeError(
+            f"{name}: a target of shape {list(target.shape)} needs an input with {axes + 1} axes, but it has "
+            f"shape {list(input.shape)}"
+        )
+    if input.shape[-1] != head_weight.shape[1]:
+        raise RuntimeError(
+            f"{name}: input must end with in_features={head_weight.shape[1]}, but has shape "
+            f"{list(input.shape)}"
+        )
+    if target.dtype not in (torch.int32, torch.int64):
+        raise RuntimeError(f"{name}: target must be int32 or int64, but has dtype {target.dtype}")
+    x, t = (input, target) if axes else (input.unsqueeze(0), target.unsqueeze(0))
+    t = t.long()
+    if not transforming() and values_known(t) and ((t < 0) | (t >= cutoffs[-1])).any():
+        raise RuntimeError(
+            f"{name}: targets must be in [0, {cutoffs[-1] - 1}], but are in "
+            f"[{t.min().item()}, {t.max().item()}]"
+        )
+    visible = not transforming() and (values_known(t) or t.is_cuda)
+    clusters: list[Tensor | None] = []
+    for (low, high), (p, q) in zip(pairwise(cutoffs), tails):
+        rows = ((t >= low) & (t < high)).nonzero().squeeze(1) if visible else None
+        clusters += [p, q, rows]
+    arguments = (head_weight, head_bias, t, tuple(cutoffs), input.dtype, *clusters)
+    y, loss = apply(AdaptiveLogSoftmaxWithLossFunction, x, *arguments, autocast=LOW)
+    return (y if axes else y.squeeze(0)), loss
+
+
+def adaptive_log_prob(
+    input: Tensor,
+    cutoffs: Sequence[int],
+    head_weight: Tensor,
+    tails: Sequence[tuple[Tensor, Tensor]],
+    head_bias: Tensor | None = None,
+) -> Tensor:
+    """The log-probabilities of all classes, shape (N, classes). Args: adaptive_log_softmax_with_loss."""
+    head = log_softmax(linear(input, head_weight, head_bias), dim=1)
+    parts = [head[:, : cutoffs[0]]]
+    for k, (p, q) in enumerate(tails):
+        cluster = log_softmax(linear(linear(input, p), q), dim=1)
+        parts.append(add(cluster, head[:, cutoffs[0] + k].unsqueeze(1)))
+    return concatenate(parts, dim=1)
+
+
+def weights(module: Any) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor | None]:
+    """Of the head, of the clusters, and the bias of the head."""
+    tails = [(down.weight, up.weight) for down, up in module.tail]
+    return module.head.weight, tails, module.head.bias
+
+
+class AdaptiveLogSoftmaxWithLoss(nn.AdaptiveLogSoftmaxWithLoss):
+    """:class:`torch.nn.AdaptiveLogSoftmaxWithLoss` with a hand-written backward.
+
+    ``head`` and ``tail`` hold the weights and are not called, so that hooks on them do not run.
+    """
+
+    def forward(self, input_: Tensor, target_: Tensor) -> _ASMoutput:
+        return _ASMoutput(*adaptive_log_softmax_with_loss(input_, target_, self.cutoffs, *weights(self)))
+
+    def log_prob(self, input: Tensor) -> Tensor:
+        return adaptive_log_prob(input, self.cutoffs, *weights(self))
+
+    def predict(self, input: Tensor) -> Tensor:
+        return self.log_prob(input).argmax(1)
