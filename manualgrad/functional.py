@@ -5,7 +5,9 @@ from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers.cross_entropy import cross_entropy, nll_loss
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
+from .layers.instancenorm import instance_norm
 from .layers.linear import bilinear, linear
+from .layers.local_response import local_response_norm
 from .layers.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -14,7 +16,7 @@ from .layers.loss import (
     mse_loss,
     smooth_l1_loss,
 )
-from .layers.normalization import group_norm, layer_norm, rms_norm
+from .layers.normalization import group_norm, layer_norm, normalize, rms_norm
 from .layers.padding import pad
 from .layers.pooling import (
     adaptive_avg_pool1d,
@@ -72,10 +74,12 @@ __all__ = [
     "gelu",
     "group_norm",
     "huber_loss",
+    "instance_norm",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "max_pool1d",
     "max_pool1d_with_indices",
@@ -85,6 +89,7 @@ __all__ = [
     "max_pool3d_with_indices",
     "mse_loss",
     "nll_loss",
+    "normalize",
     "pad",
     "relu",
     "rms_norm",

@@ -15,11 +15,13 @@ from torch.nn import (
 )
 
 from .layers.activation import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
-from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss
 from .layers.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from .layers.instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from .layers.linear import Bilinear, Linear
+from .layers.local_response import CrossMapLRN2d, LocalResponseNorm
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
 from .layers.pooling import (
@@ -65,6 +67,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "CrossEntropyLoss",
+    "CrossMapLRN2d",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -74,10 +77,14 @@ __all__ = [
     "GroupNorm",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSoftmax",
     "MSELoss",
     "MaxPool1d",
@@ -99,6 +106,7 @@ __all__ = [
     "Softmax",
     "Softmin",
     "Softplus",
+    "SyncBatchNorm",
     "Tanh",
     "Unflatten",
 ]

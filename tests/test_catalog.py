@@ -27,6 +27,7 @@ CONTAINERS = {
     "ParameterList",
     "Sequential",
 }
+WITHOUT_FUNCTION = {"CrossMapLRN2d", "SyncBatchNorm"}  # in torch
 
 
 def pages():
@@ -92,6 +93,7 @@ def check_class(row):
     assert issubclass(row.module, row.torch_module)
     own = {n for c in row.module.__mro__ if c.__module__.startswith("manualgrad.") for n in vars(c)}
     extra = own - {
+        "convert_sync_batchnorm",  # torch's makes torch's class
         "forward",
         "ndim",
         "__module__",
@@ -101,7 +103,8 @@ def check_class(row):
         "__firstlineno__",
     }
     assert not extra
-    assert row.torch_functional is not row.functional
+    if row.name not in WITHOUT_FUNCTION:
+        assert row.torch_functional is not row.functional
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if r.values[0].functions])
