@@ -256,7 +256,7 @@ class SyncBatchNormFunction(Function):
                for x_i − μ = (x_i − μ_k) + (μ_k − μ), and the first part sums to 0 over the values of
                process k, so that squares add: Σ_i (x_i − μ)² = n_k σ²_k + n_k (μ_k − μ)².
                From here on as in BatchNorm:   x̂ = (x − μ) r,   r = (σ² + ε)^(−1/2),   y = x̂ w + b
-    Backward   L is the sum of the losses of all processes, g = ∂L/∂y. Through μ and r, an x_j reaches every x̂_i,
+    Backward   L is the sum of the losses of all processes, g = ∂L/∂y. Through μ and r, x_j reaches every x̂_i,
                on this process or another: ∂x̂_i/∂x_j = r (δ_ij − 1/N − x̂_i x̂_j / N), so that
                ∂L/∂x_j = r w (g_j − Σg / N − x̂_j Σ(g x̂) / N)   with both sums over all processes.
                Each process sums over its own values; one all-reduce adds these sums, and the n_k to N.
@@ -365,7 +365,7 @@ def sync_batch_norm(
         )
     y, mean, var, count = apply(SyncBatchNormFunction, input, weight, bias, eps, process_group)
     with torch.no_grad():
-        momentum = momentum * (count > 0)  # batches that are all empty move nothing
+        momentum = momentum * (count > 0).to(count.dtype)  # batches that are all empty move nothing
         move_running(running_mean, mean, momentum)
         move_running(running_var, count / (count - 1).clamp(min=1) * var, momentum)
     return y

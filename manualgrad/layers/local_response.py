@@ -128,8 +128,8 @@ class CrossMapLRN2dFunction(Function):
 
     Lua's window was {c − h, …, c + h}. torch slides it by adding the channel that enters and taking away the
     one that leaves, but counts from 0 where Lua counted from 1, and so never takes channel 0 away. A model's
-    outputs depend on that, so it stays. torch's backward, which miscounts in its own way, is not the derivative
-    of either window; this one is the derivative of the forward above.
+    outputs depend on that, so it stays. torch's backward miscounts in its own way, and is the derivative of
+    neither window; this one is the derivative of the forward above.
     """
 
     @staticmethod

@@ -1,8 +1,8 @@
 """Normalization over the features of one sample: LayerNorm, GroupNorm, RMSNorm, and division by a p-norm.
 
 All of them divide by a statistic that is itself a function of the input, so an input x_j reaches an output
-y_i by two ways: directly if i = j, and through the statistic for every i. The second way is what their backward
-is about.
+y_i by two ways: directly if i = j, and through the statistic for every i. The second way is what their
+backward is about.
 """
 
 from __future__ import annotations
