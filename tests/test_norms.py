@@ -108,3 +108,10 @@ def test_normalize_out():
         assert_close(out, normalize(x, 3.0, 0))
     with torch.no_grad():
         assert_close(normalize(x.clone().requires_grad_(), out=torch.empty(3, 4)), normalize(x))
+
+
+@pytest.mark.parametrize("p", ["fro", None])
+def test_normalize_asks_for_a_number(p):
+    """torch takes these two, undocumented, for p = 2."""
+    with pytest.raises(TypeError, match="normalize: p must be a number"):
+        normalize(torch.randn(3, 4), p)

@@ -6,13 +6,15 @@ import torch
 
 from ..layers import normalization
 from .row import Layer
-from .samples import INF, call, case, constant, positive, real
+from .samples import INF, NAN, call, case, constant, positive, real
 
 __all__ = ["ROWS"]
 
 ZEROS_AND_TIES = constant(torch.tensor([[0.0, 0, 0], [1, -1, 0], [2, 0, 0], [3, -3, 3]]))
 EXACTLY_EPS = constant(torch.tensor([[2.0, 0], [1, -1], [0, -2]]))
 
+
+NOT_FINITE = constant(torch.tensor([[INF, 1.0], [-INF, INF], [NAN, 2.0]]))
 
 ROWS: tuple[Layer, ...] = (
     Layer(
@@ -71,6 +73,7 @@ ROWS: tuple[Layer, ...] = (
         edges=(
             *(call(ZEROS_AND_TIES, p=p) for p in (2.0, 1.0, 0.5, 0.0, 1.5, 3.0, INF, -INF, -1.0)),
             *(call(EXACTLY_EPS, p=p, eps=2.0) for p in (2.0, 1.0, INF)),
+            *(call(NOT_FINITE, p=p) for p in (2.0, 1.0, INF)),
             call(real(3, 0)),
             call(real(), dim=0),
         ),

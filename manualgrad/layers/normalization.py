@@ -371,6 +371,7 @@ def normalize(
         out: where to write the result, which then has no gradient.
 
     Raises:
+        TypeError: if the input is no tensor, or ``p`` no number.
         IndexError: if the input has no axis ``dim``.
         RuntimeError: if an axis is named twice, a vector without elements has no such norm, or ``out`` is
             given and a gradient would be needed.
@@ -379,6 +380,8 @@ def normalize(
     if not isinstance(input, Tensor):
         raise TypeError(f"normalize: expected a Tensor, but got {type(input).__name__}")
     check_floating("normalize", input)
+    if p is None or isinstance(p, str):
+        raise TypeError(f"normalize: p must be a number, but got {p!r}; the Euclidean norm is p=2.0")
     axes = _axes("normalize", input, dim)
     if not input.numel() and (p < 0 or math.isinf(p)) and any(input.shape[axis] == 0 for axis in axes):
         raise RuntimeError(
