@@ -17,10 +17,12 @@ from .layers.embedding_loss import (
 )
 from .layers.exponential import celu, celu_, elu, elu_, selu, selu_
 from .layers.gating import gelu, glu, mish, silu
+from .layers.instancenorm import instance_norm
 from .layers.leaky import leaky_relu, leaky_relu_, prelu, rrelu, rrelu_
 from .layers.likelihood_loss import gaussian_nll_loss, kl_div, poisson_nll_loss
 from .layers.linear import bilinear, linear
 from .layers.linear_cross_entropy import linear_cross_entropy
+from .layers.local_response import local_response_norm
 from .layers.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -38,7 +40,7 @@ from .layers.margin_loss import (
     soft_margin_loss,
 )
 from .layers.multihead import multi_head_attention_forward
-from .layers.normalization import group_norm, layer_norm, rms_norm
+from .layers.normalization import group_norm, layer_norm, normalize, rms_norm
 from .layers.padding import pad
 from .layers.piecewise import (
     hardshrink,
@@ -127,6 +129,7 @@ __all__ = [
     "hardtanh_",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -134,6 +137,7 @@ __all__ = [
     "leaky_relu_",
     "linear",
     "linear_cross_entropy",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",
@@ -150,6 +154,7 @@ __all__ = [
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
     "pad",
     "pairwise_distance",

@@ -38,7 +38,7 @@ from torch.nn import (
 from . import functional
 from .layers.activation import LogSigmoid, Sigmoid, Softplus, Softsign, Tanh, Tanhshrink
 from .layers.adaptive import AdaptiveLogSoftmaxWithLoss
-from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss, NLLLoss2d
 from .layers.ctc import CTCLoss
@@ -47,6 +47,7 @@ from .layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout
 from .layers.embedding_loss import CosineEmbeddingLoss, TripletMarginLoss, TripletMarginWithDistanceLoss
 from .layers.exponential import CELU, ELU, SELU
 from .layers.gating import GELU, GLU, Mish, SiLU
+from .layers.instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from .layers.lazy import (
     LazyBatchNorm1d,
     LazyBatchNorm2d,
@@ -63,6 +64,7 @@ from .layers.leaky import LeakyReLU, PReLU, RReLU
 from .layers.likelihood_loss import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from .layers.linear import Bilinear, Linear
 from .layers.linear_cross_entropy import LinearCrossEntropyLoss
+from .layers.local_response import CrossMapLRN2d, LocalResponseNorm
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from .layers.margin_loss import (
     HingeEmbeddingLoss,
@@ -135,6 +137,7 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "CrossMapLRN2d",
     "DataParallel",
     "Dropout",
     "Dropout1d",
@@ -153,6 +156,9 @@ __all__ = [
     "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LayerNorm",
@@ -170,6 +176,7 @@ __all__ = [
     "Linear",
     "LinearCrossEntropyLoss",
     "LinearCrossEntropyOptions",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -210,6 +217,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
     "Threshold",

@@ -20,7 +20,6 @@ from manualgrad.layers import lazy
 
 ROOT = Path(__file__).parent.parent
 
-# These make parts of their own, and may turn them into ours when they are constructed.
 
 def pages():
     return [
@@ -105,9 +104,11 @@ def test_row(row):
         assert "Saves" in doc or "Function" in doc
 
 
-# What a class overrides besides forward: the constructor where torch's makes layers, which are to be ours.
+# What a class overrides besides forward: a constructor that makes layers, which are to be ours, as are those
+# that convert_sync_batchnorm makes.
 BESIDES_FORWARD = {
     "AdaptiveLogSoftmaxWithLoss": {"log_prob", "predict"},
+    "SyncBatchNorm": {"convert_sync_batchnorm"},
     "MultiheadAttention": {"__init__"},
     "Transformer": {"__init__"},
     "TransformerDecoder": {"__init__"},
