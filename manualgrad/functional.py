@@ -5,6 +5,7 @@ from .layers.batchnorm import batch_norm
 from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers.cross_entropy import cross_entropy, nll_loss
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
+from .layers.fold import fold, unfold
 from .layers.linear import bilinear, linear
 from .layers.loss import (
     binary_cross_entropy,
@@ -36,6 +37,7 @@ from .layers.pooling import (
     max_pool3d,
     max_pool3d_with_indices,
 )
+from .layers.shuffle import channel_shuffle, native_channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .layers.softmax import log_softmax, softmax, softmin
 from .layers.sparse import embedding
 
@@ -56,6 +58,7 @@ __all__ = [
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -69,6 +72,7 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "fold",
     "gelu",
     "group_norm",
     "huber_loss",
@@ -84,8 +88,11 @@ __all__ = [
     "max_pool3d",
     "max_pool3d_with_indices",
     "mse_loss",
+    "native_channel_shuffle",
     "nll_loss",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "relu",
     "rms_norm",
     "sigmoid",
@@ -95,4 +102,5 @@ __all__ = [
     "softmin",
     "softplus",
     "tanh",
+    "unfold",
 ]

@@ -19,6 +19,7 @@ from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss
 from .layers.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from .layers.fold import Fold, Unfold
 from .layers.linear import Bilinear, Linear
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
@@ -37,6 +38,7 @@ from .layers.pooling import (
     MaxPool3d,
 )
 from .layers.reshape import Flatten, Identity, Unflatten
+from .layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from .layers.softmax import LogSoftmax, Softmax, Softmin
 from .layers.sparse import Embedding
 
@@ -58,6 +60,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "ChannelShuffle",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -71,6 +74,7 @@ __all__ = [
     "Dropout3d",
     "Embedding",
     "Flatten",
+    "Fold",
     "GroupNorm",
     "HuberLoss",
     "Identity",
@@ -90,6 +94,8 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "ReLU",
     "Sequential",
@@ -101,4 +107,5 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Unflatten",
+    "Unfold",
 ]
