@@ -6,6 +6,12 @@ from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpos
 from .layers.cross_entropy import cross_entropy, nll_loss
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
 from .layers.fold import fold, unfold
+from .layers.fractional_pooling import (
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
 from .layers.linear import bilinear, linear
 from .layers.loss import (
     binary_cross_entropy,
@@ -15,6 +21,7 @@ from .layers.loss import (
     mse_loss,
     smooth_l1_loss,
 )
+from .layers.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from .layers.normalization import group_norm, layer_norm, rms_norm
 from .layers.padding import pad
 from .layers.pooling import (
@@ -40,6 +47,7 @@ from .layers.pooling import (
 from .layers.shuffle import channel_shuffle, native_channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .layers.softmax import log_softmax, softmax, softmin
 from .layers.sparse import embedding
+from .layers.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -73,6 +81,10 @@ __all__ = [
     "elu",
     "embedding",
     "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices",
     "gelu",
     "group_norm",
     "huber_loss",
@@ -81,12 +93,18 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "max_pool1d",
     "max_pool1d_with_indices",
     "max_pool2d",
     "max_pool2d_with_indices",
     "max_pool3d",
     "max_pool3d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mse_loss",
     "native_channel_shuffle",
     "nll_loss",

@@ -19,7 +19,7 @@ EMPTY = {
 
 @pytest.mark.parametrize("name", EMPTY)
 def test_empty(name):
-    """The shape that the formula says, which is that of torch's meta tensors, and a gradient of the input's."""
+    """The shape that the formula says, and torch for meta tensors, and a gradient of the input's shape."""
     function, shape, expected = EMPTY[name]
     x = torch.zeros(shape, requires_grad=True)
     y = function(x, 2)

@@ -12,9 +12,9 @@ __all__ = ["ROWS"]
 
 
 def places(*shape: int, planes: int) -> Sample:
-    """Different places of one plane for the elements of each channel; ``planes`` axes are not of the plane."""
+    """Different places in a plane for the elements of each channel; ``planes`` axes in front count planes."""
     count = torch.Size(shape[planes:]).numel()
-    place = (torch.arange(count) * 2 + 1).flip(0).reshape(shape[planes:])
+    place = (2 * torch.arange(count)).flip(0).reshape(shape[planes:])
     return constant(place.expand(shape).contiguous())
 
 
@@ -34,7 +34,9 @@ def unpooling_of(ndim: int) -> Layer:
         case(2, inputs=inputs(0, 2)),
     ]
     if ndim > 1:
-        cases.append(case((2, 3, 2)[:ndim], stride=(2, 3, 1)[:ndim], padding=(1, 0, 0)[:ndim], inputs=inputs(2)))
+        cases.append(
+            case((2, 3, 2)[:ndim], stride=(2, 3, 1)[:ndim], padding=(1, 0, 0)[:ndim], inputs=inputs(2))
+        )
     return Layer(module, (unpooling.MaxUnpoolFunction,), functional, tuple(cases), saves_no_input=False)
 
 

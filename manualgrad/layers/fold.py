@@ -1,13 +1,15 @@
 """Unfold and fold: an image as the list of its windows, and back by summing them.
 
-They are a pair of adjoint linear maps, and so each is the other's derivative. Let C be the matrix of zeros and
-ones that copies: C_ij = 1 where place i of the list of windows holds pixel j. Unfold is y = C x and fold is
-y = Cᵀ x; a linear map y = A x has ∂L/∂x = Aᵀ g; hence the backward of the one is the forward of the other.
+They are a pair of adjoint linear maps, and so each is the other's derivative. Let C be the matrix of zeros
+and ones that copies: C_ij = 1 where place i of the list of windows holds pixel j. Unfold is y = C x and fold
+is y = Cᵀ x; a linear map y = A x has ∂L/∂x = Aᵀ g; hence the backward of the one is the forward of the other.
 
 They are not inverse: a pixel that stands in n windows comes back from fold(unfold(x)) n times as large.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ from ..function import Function, apply, check_floating, wide
 from ._spatial import Ints, per_axis
 
 __all__ = ["Fold", "FoldFunction", "Unfold", "UnfoldFunction", "fold", "unfold"]
+
+Axes = int | Sequence[int]
 
 
 class UnfoldFunction(Function):
@@ -71,7 +75,9 @@ class FoldFunction(Function):
         return grad_x, None, None, None, None, None
 
 
-def _window(name: str, kernel_size, dilation, padding, stride) -> tuple[Ints, Ints, Ints, Ints]:
+def _window(
+    name: str, kernel_size: Axes, dilation: Axes, padding: Axes, stride: Axes
+) -> tuple[Ints, Ints, Ints, Ints]:
     """The four options per axis, checked."""
     options = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride}
     pairs = {argument: per_axis(name, argument, value, 2) for argument, value in options.items()}
@@ -88,7 +94,9 @@ def _windows(plane: Ints, kernel: Ints, dilation: Ints, padding: Ints, stride: I
     return tuple((n + 2 * p - m) // s + 1 for n, p, m, s in zip(plane, padding, spans, stride))
 
 
-def unfold(input: Tensor, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
+def unfold(
+    input: Tensor, kernel_size: Axes, dilation: Axes = 1, padding: Axes = 0, stride: Axes = 1
+) -> Tensor:
     """All windows of (N, C, H, W) or (C, H, W) as columns, as :func:`torch.nn.functional.unfold`.
 
     Args:
@@ -127,7 +135,14 @@ def _check_image(input: Tensor) -> None:
         )
 
 
-def fold(input: Tensor, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
+def fold(
+    input: Tensor,
+    output_size: Axes,
+    kernel_size: Axes,
+    dilation: Axes = 1,
+    padding: Axes = 0,
+    stride: Axes = 1,
+) -> Tensor:
     """The sum of windows, given as columns, as :func:`torch.nn.functional.fold`.
 
     Args:

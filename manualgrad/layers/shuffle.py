@@ -1,8 +1,8 @@
 """Shuffles: the elements of a tensor under other coordinates, none lost and none repeated.
 
-A permutation of coordinates is undone by its inverse, and that is its whole derivative: with y_φ(i) = x_i for a
-bijection φ, the element x_i is responsible for y_φ(i) alone, hence ∂L/∂x_i = g_φ(i). The gradient of a shuffle
-is the gradient, shuffled back.
+A permutation of coordinates is undone by its inverse, and that is its whole derivative: with y_φ(i) = x_i for
+a bijection φ, the element x_i is responsible for y_φ(i) alone, hence ∂L/∂x_i = g_φ(i). The gradient of a
+shuffle is the gradient, shuffled back.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     :func:`torch.nn.functional.pixel_shuffle`.
 
     Raises:
-        RuntimeError: if there are fewer than three axes, ``upscale_factor`` is not positive, or its square does
-            not divide the number of channels.
+        RuntimeError: if there are fewer than three axes, ``upscale_factor`` is not positive, or its square
+            does not divide the number of channels.
     """
     return apply(PixelShuffleFunction, input, upscale_factor)
 

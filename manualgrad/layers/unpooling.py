@@ -26,9 +26,9 @@ class MaxUnpoolFunction(Function):
 
     Forward    y_m(o) = x_o   for an index m(o) that counts the elements of the plane,   y = 0 elsewhere
     Backward   x_o is responsible for the one element that it became:   ∂L/∂x_o = g_m(o)
-               This is what MaxPool does forwards, as MaxPool's backward is what this does forwards, but for the
-               sums there. The indices must differ: of two elements with one place only one remains, and which
-               is not said. Both then get the gradient of the place, as torch has it
+               So this goes backward as MaxPool goes forward, and forward as MaxPool goes backward, but for
+               the sums there. The indices must differ: of two elements with one place only one remains, and
+               which is not said. Both then get the gradient of the place, as torch has it
     Shapes     x, m: (*, *O);   y: (*, *I)
     Saves      m
     Source     Zeiler, Fergus 2013, arXiv:1311.2901
@@ -76,8 +76,8 @@ def _max_unpool(
         if least < 0 or most >= math.prod(plane):
             raise RuntimeError(
                 f"{name}: indices count the {math.prod(plane)} elements of a plane of {plane}, but they run "
-                f"from {least} to {most}; give the indices that max pooling returned, and as output_size what "
-                "it was given"
+                f"from {least} to {most}; give the indices that max pooling returned, and as output_size "
+                "what it was given"
             )
     return apply(MaxUnpoolFunction, input, indices, plane, autocast=FLOAT32_ON_CPU)
 
@@ -104,8 +104,8 @@ def _output_plane(name: str, pooled, kernel: Ints, stride: Ints, padding: Ints, 
         wanted = tuple(output_size)
         if len(wanted) not in (ndim, ndim + 2):
             raise ValueError(
-                f"{name}: output_size must have {ndim} numbers, or {ndim + 2} with those of the batch and the "
-                f"channels, but got {wanted}"
+                f"{name}: output_size must have {ndim} numbers, or {ndim + 2} with those of the batch and "
+                f"the channels, but got {wanted}"
             )
         wanted = wanted[-ndim:]
         for axis, (size, default, step) in enumerate(zip(wanted, plane, stride)):
