@@ -146,11 +146,11 @@ def _fractional_max_pool(
 
 
 def _check_input(name: str, input: Tensor, ndim: int) -> None:
-    if input.dim() not in (ndim + 1, ndim + 2) or 0 in input.shape[-ndim - 1 :]:
+    if input.dim() not in (ndim + 1, ndim + 2) or 0 in input.shape[1:]:
         kind = IndexError if input.dim() <= ndim else RuntimeError
         raise kind(
             f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, of "
-            f"which only the batch may be empty, but got shape {list(input.shape)}"
+            f"which only the first may be empty, but got shape {list(input.shape)}"
         )
     check_floating(name, input)
 

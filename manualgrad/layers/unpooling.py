@@ -91,8 +91,8 @@ def _check_tensors(name: str, input: Tensor, indices: Tensor, ndim: int) -> None
             f"{name}: indices must have the shape of the input, {list(input.shape)}, but have "
             f"{list(indices.shape)}"
         )
-    if 0 in input.shape[-1 - ndim :]:
-        raise RuntimeError(f"{name}: only the batch may be empty, but got shape {list(input.shape)}")
+    if 0 in input.shape[1:]:
+        raise RuntimeError(f"{name}: only the first axis may be empty, but got shape {list(input.shape)}")
     check_floating(name, input)
 
 

@@ -8,26 +8,32 @@ VOLUME = torch.randn(2, 4, 5, 6, generator=GENERATOR, dtype=torch.float64)
 U = torch.rand(2, 3, 2, generator=GENERATOR, dtype=torch.float64)
 ONES = torch.ones(4, 1, 2, dtype=torch.float64)
 
+
+def volume(x):
+    """The matrix, (3, 4), as a volume of one channel."""
+    return x[None, :, None].expand(1, 3, 4, 4)
+
+
 SAME = {
     "fractional_max_pool2d drawn": lambda F, x: F.fractional_max_pool2d(x[None], 2, 2),
     "fractional_max_pool2d ratio": lambda F, x: F.fractional_max_pool2d(x[None], 1, output_ratio=(0.7, 0.8)),
     "fractional_max_pool2d size and ratio": lambda F, x: F.fractional_max_pool2d(x[None], 1, 2, (0.9, 0.9)),
     "fractional_max_pool2d tuples": lambda F, x: F.fractional_max_pool2d(x[None], [2, 1], [1, 4]),
-    "fractional_max_pool2d indices": lambda F, x: F.fractional_max_pool2d(x[None], 2, 2, None, None, True)[0],
+    "fractional_max_pool2d indices": lambda F, x: F.fractional_max_pool2d(x[None], 2, 2, None, True)[0],
     "fractional_max_pool2d with_indices": lambda F, x: F.fractional_max_pool2d_with_indices(x[None], 2, 2)[0],
     "fractional_max_pool2d more samples": lambda F, x: F.fractional_max_pool2d(
         x[None, None], 2, 2, _random_samples=U[:, :1].repeat(2, 1, 1)
     ),
     "fractional_max_pool2d one": lambda F, x: F.fractional_max_pool2d(x[None], 2, 2, _random_samples=ONES),
-    "fractional_max_pool3d drawn": lambda F, x: F.fractional_max_pool3d(x[None, None], (1, 2, 2), (1, 2, 3)),
+    "fractional_max_pool3d drawn": lambda F, x: F.fractional_max_pool3d(volume(x), (1, 2, 2), 2),
     "fractional_max_pool3d ratio": lambda F, x: F.fractional_max_pool3d(
-        x[None, None, None], 1, output_ratio=(1, 0.7, 0.8)
+        volume(x)[None], 1, output_ratio=(0.7, 0.5, 0.6)
     ),
     "fractional_max_pool3d indices": lambda F, x: F.fractional_max_pool3d(
-        x[None, None], (1, 2, 2), (1, 2, 2), return_indices=True
+        volume(x), (1, 2, 2), (2, 1, 2), return_indices=True
     )[0],
     "fractional_max_pool3d with_indices": lambda F, x: F.fractional_max_pool3d_with_indices(
-        x[None, None], (1, 2, 2), (1, 2, 2)
+        volume(x), (1, 2, 2), (2, 1, 2)
     )[0],
 }
 
@@ -36,7 +42,7 @@ AUTOCAST = {
         x[None], 2, 2, _random_samples=torch.full((1, 1, 2), 0.25)
     ),
     "fractional_max_pool3d": lambda F, x: F.fractional_max_pool3d(
-        x[None, None], (1, 2, 2), (1, 2, 2), _random_samples=torch.full((1, 1, 3), 0.25)
+        volume(x), (1, 2, 2), (1, 2, 2), _random_samples=torch.full((1, 1, 3), 0.25)
     ),
 }
 
@@ -56,8 +62,14 @@ ERRORS = {
     ),
     "fractional_max_pool2d: two axes": (lambda F: F.fractional_max_pool2d(X[0, 0], 2, 2), r"\[5, 6\]"),
     "fractional_max_pool3d: three axes": (lambda F: F.fractional_max_pool3d(X[0], 2, 2), r"\[3, 5, 6\]"),
-    "fractional_max_pool2d: channels": (lambda F: F.fractional_max_pool2d(X[:, :0], 2, 2), "may be empty"),
-    "fractional_max_pool3d: channels": (lambda F: F.fractional_max_pool3d(VOLUME[:0], 2, 2), "may be empty"),
+    "fractional_max_pool2d: channels": (
+        lambda F: F.fractional_max_pool2d(X[:, :0], 2, 2),
+        "only the first may be empty",
+    ),
+    "fractional_max_pool3d: channels": (
+        lambda F: F.fractional_max_pool3d(VOLUME[:, :0], 2, 2),
+        "only the first may be empty",
+    ),
     "fractional_max_pool2d: kernel": (
         lambda F: F.fractional_max_pool2d(X, (2, 2, 2), 3),
         "kernel_size must be",

@@ -10,7 +10,7 @@ VOLUME = torch.ones(1, 2, 2, 2, dtype=torch.float64)
 CORNER = T([[[0, 1], [4, 5]], [[16, 17], [20, 21]]])[None]
 
 SAME = {
-    "max_unpool of a slice": lambda F, x: F.max_unpool1d(x[:, ::2], PLACES[:, ::2], 2, 3),
+    "max_unpool of a slice": lambda F, x: F.max_unpool1d(x[:, ::2], PLACES[:, ::2], 5, 3),
     "max_unpool lists": lambda F, x: F.max_unpool2d(x[None], PLACES[None], [2, 1], [2, 1], [0, 0], [5, 4]),
     "max_unpool less": lambda F, x: F.max_unpool1d(x[:2], PLACES[:2], 3, output_size=torch.Size([11])),
     "max_unpool without output_size": lambda F, x: F.max_unpool1d(x, PLACES, 4, 2, 1),
@@ -38,8 +38,8 @@ ERRORS = {
         lambda F: F.max_unpool3d(VOLUME, CORNER[:, 1:], 2),
         "indices must have the shape",
     ),
-    "max_unpool2d: channels": (lambda F: F.max_unpool2d(X[:, :0], INDEX[:, :0], 2), "only the batch"),
-    "max_unpool3d: channels": (lambda F: F.max_unpool3d(VOLUME[:0], CORNER[:0], 2), "only the batch"),
+    "max_unpool2d: channels": (lambda F: F.max_unpool2d(X[:, :0], INDEX[:, :0], 2), "only the first"),
+    "max_unpool3d: channels": (lambda F: F.max_unpool3d(VOLUME[:, :0], CORNER[:, :0], 2), "only the first"),
     "max_unpool2d: integers": (lambda F: F.max_unpool2d(X.long(), INDEX, 2), "max_unpool2d: not implemented"),
     "max_unpool2d: output_size": (
         lambda F: F.max_unpool2d(X, INDEX, 2, output_size=(6, 4)),
