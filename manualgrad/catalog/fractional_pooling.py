@@ -19,24 +19,24 @@ def samples(*lead: int, ndim: int) -> torch.Tensor:
 
 def fractional_pooling_of(ndim: int) -> Layer:
     # torch wants volumes to be one longer than the windows need.
-    x, extra = plane(ndim, 2, 1, extra=ndim - 2), ndim - 2
+    x, size = plane(ndim, 2, 1), tuple(range(4 - ndim, 4))
     given = samples(3, 1, ndim=ndim)
     cases = [
-        case(2, output_size=2, inputs=x),
-        case(2, output_ratio=0.6, inputs=x),
-        case(2, output_ratio=(0.7, 0.5, 0.6)[:ndim], return_indices=True, inputs=x),
+        case(2, output_size=size, inputs=x),
+        case(2, output_ratio=0.5, inputs=x),
+        case(2, output_ratio=(0.5, 0.5, 0.6)[:ndim], return_indices=True, inputs=x),
         case((2, 1, 2)[:ndim], output_size=(1, 3, 2)[:ndim], _random_samples=given, inputs=x),
-        case(1, output_size=3, _random_samples=samples(1, 2, ndim=ndim), inputs=plane(ndim, 2, extra=extra)),
-        case(2, output_size=2, inputs=plane(ndim, 0, 2, extra=extra)),
+        case(1, output_size=2, _random_samples=samples(1, 2, ndim=ndim), inputs=plane(ndim, 2)),
+        case(2, output_size=size, inputs=plane(ndim, 0, 2)),
     ]
-    size = (2, 1, *(5,) * ndim)
+    shape = (2, 1, *(5,) * ndim)
     some = torch.tensor([0.0, 1.0, NAN, INF, 1.0, -INF, -INF, 2.0] * 4**ndim)
     edges = [
-        case(2, output_size=3, _random_samples=given, inputs=constant(torch.full(size, value)))
+        case(2, output_size=3, _random_samples=given, inputs=constant(torch.full(shape, value)))
         for value in (0.0, -INF)
     ]
     edges.append(
-        case(2, output_size=3, _random_samples=given, inputs=constant(some[: 2 * 5**ndim].reshape(size)))
+        case(2, output_size=3, _random_samples=given, inputs=constant(some[: 2 * 5**ndim].reshape(shape)))
     )
     module = getattr(fractional_pooling, f"FractionalMaxPool{ndim}d")
     functional = getattr(fractional_pooling, f"fractional_max_pool{ndim}d")
