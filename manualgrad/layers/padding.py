@@ -143,19 +143,39 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             f"pad: mode={mode!r} pads the last 1, 2 or 3 axes of an input with one or two axes more, but got "
             f"pad={list(amounts)} for an input of shape {list(input.shape)}"
         )
-    for k in range(axes):
-        length, most = input.shape[-1 - k], max(amounts[2 * k : 2 * k + 2])
-        limit = {"reflect": length - 1, "circular": length}.get(mode)
-        if limit is not None and most > limit:
-            raise RuntimeError(
-                f"pad: mode={mode!r} can pad axis {-1 - k}, which has {length} elements, by at most "
-                f"{limit}, but got "
-                f"pad={list(amounts)}"
-            )
+    _check_copies(input, amounts, mode)
     # As torch's autocast has it: these operators, but not the reflection of volumes.
     cast_up = mode == "replicate" or (mode == "reflect" and axes < 3)
     autocast = FLOAT32_ON_CPU if cast_up else UNCHANGED
     return apply(IndexPadFunction, input, amounts, mode, autocast=autocast)
+
+
+def _check_copies(input: Tensor, amounts: tuple[int, ...], mode: str) -> None:
+    """Raise, with torch's types, unless every place of the border has an element to copy."""
+    axes = len(amounts) // 2
+    if any(isinstance(amount, float) for amount in amounts):
+        raise TypeError(f"pad: pad must be whole numbers, but got {list(amounts)}")
+    if mode != "circular" and 0 in input.shape[-1 - axes :]:
+        raise RuntimeError(
+            f"pad: mode={mode!r} takes an input of which only the batch may be empty, but got shape "
+            f"{list(input.shape)}"
+        )
+    if mode != "circular" and input.dtype == torch.bool:
+        raise NotImplementedError(f"pad: mode={mode!r} is not implemented for torch.bool; cast the tensor")
+    for k in range(axes):
+        length, (left, right) = input.shape[-1 - k], amounts[2 * k : 2 * k + 2]
+        limit = {"reflect": length - 1, "circular": length}.get(mode)
+        if limit is not None and max(left, right) > limit:
+            raise RuntimeError(
+                f"pad: mode={mode!r} can pad axis {-1 - k}, which has {length} elements, by at most {limit}, "
+                f"but got pad={list(amounts)}"
+            )
+        # A crop of everything is a tensor without elements to torch in circular mode only.
+        if length + left + right < (mode != "circular") or length + min(left, 0) + min(right, 0) < 0:
+            raise RuntimeError(
+                f"pad: pad={list(amounts)} crops more of axis {-1 - k} than its {length} elements; with "
+                f"mode={mode!r} that leaves nothing to copy"
+            )
 
 
 class _ConstantPad(nn.modules.padding._ConstantPadNd):
