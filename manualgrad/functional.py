@@ -16,6 +16,13 @@ from .layers.embedding_loss import (
     triplet_margin_with_distance_loss,
 )
 from .layers.exponential import celu, celu_, elu, elu_, selu, selu_
+from .layers.fold import fold, unfold
+from .layers.fractional_pooling import (
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
 from .layers.gating import gelu, glu, mish, silu
 from .layers.instancenorm import instance_norm
 from .layers.leaky import leaky_relu, leaky_relu_, prelu, rrelu, rrelu_
@@ -31,6 +38,7 @@ from .layers.loss import (
     mse_loss,
     smooth_l1_loss,
 )
+from .layers.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from .layers.margin_loss import (
     hinge_embedding_loss,
     margin_ranking_loss,
@@ -75,8 +83,10 @@ from .layers.pooling import (
     max_pool3d,
     max_pool3d_with_indices,
 )
+from .layers.shuffle import channel_shuffle, native_channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .layers.softmax import gumbel_softmax, log_softmax, softmax, softmin
 from .layers.sparse import embedding, embedding_bag
+from .layers.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -98,6 +108,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "celu",
     "celu_",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -117,6 +128,11 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "feature_alpha_dropout",
+    "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -140,6 +156,9 @@ __all__ = [
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "margin_ranking_loss",
     "max_pool1d",
     "max_pool1d_with_indices",
@@ -147,18 +166,24 @@ __all__ = [
     "max_pool2d_with_indices",
     "max_pool3d",
     "max_pool3d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
+    "native_channel_shuffle",
     "nll_loss",
     "normalize",
     "one_hot",
     "pad",
     "pairwise_distance",
     "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
@@ -185,4 +210,5 @@ __all__ = [
     "threshold_",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "unfold",
 ]

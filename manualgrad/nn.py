@@ -46,6 +46,8 @@ from .layers.distance import CosineSimilarity, PairwiseDistance
 from .layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .layers.embedding_loss import CosineEmbeddingLoss, TripletMarginLoss, TripletMarginWithDistanceLoss
 from .layers.exponential import CELU, ELU, SELU
+from .layers.fold import Fold, Unfold
+from .layers.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from .layers.gating import GELU, GLU, Mish, SiLU
 from .layers.instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from .layers.lazy import (
@@ -66,6 +68,7 @@ from .layers.linear import Bilinear, Linear
 from .layers.linear_cross_entropy import LinearCrossEntropyLoss
 from .layers.local_response import CrossMapLRN2d, LocalResponseNorm
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+from .layers.lp_pooling import LPPool1d, LPPool2d, LPPool3d
 from .layers.margin_loss import (
     HingeEmbeddingLoss,
     MarginRankingLoss,
@@ -76,6 +79,23 @@ from .layers.margin_loss import (
 )
 from .layers.multihead import MultiheadAttention
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
+from .layers.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from .layers.piecewise import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU, ReLU6, Softshrink, Threshold
 from .layers.pooling import (
     AdaptiveAvgPool1d,
@@ -92,6 +112,7 @@ from .layers.pooling import (
     MaxPool3d,
 )
 from .layers.reshape import Flatten, Identity, Unflatten
+from .layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from .layers.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.sparse import Embedding, EmbeddingBag
 from .layers.transformer import (
@@ -101,6 +122,7 @@ from .layers.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from .layers.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
     "CELU",
@@ -127,6 +149,13 @@ __all__ = [
     "Bilinear",
     "Buffer",
     "CTCLoss",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Container",
     "Conv1d",
     "Conv2d",
@@ -147,6 +176,9 @@ __all__ = [
     "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -161,6 +193,9 @@ __all__ = [
     "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LayerNorm",
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
@@ -184,6 +219,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "Module",
     "ModuleDict",
@@ -199,6 +237,8 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
     "RNNBase",
@@ -206,6 +246,12 @@ __all__ = [
     "RReLU",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -229,8 +275,12 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
+    "Unfold",
     "UninitializedBuffer",
     "UninitializedParameter",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "attention",
     "common_types",
     "factory_kwargs",

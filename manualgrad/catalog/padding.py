@@ -1,9 +1,39 @@
-"""The rows of ``layers/padding.py``."""
+"""The rows of ``layers/padding.py``. Its Functions are also in the rows of convolutions, which use them."""
 
 from __future__ import annotations
 
+from ..layers import padding
 from .row import Layer
+from .samples import case, plane
 
 __all__ = ["ROWS"]
 
-ROWS: tuple[Layer, ...] = ()
+
+def pads(kind: str, ndim: int) -> Layer:
+    """Equal and different amounts, a crop, unbatched and empty input."""
+    module = getattr(padding, f"{kind}Pad{ndim}d")
+    constant = kind in ("Constant", "Zero")
+    function = padding.ConstantPadFunction if constant else padding.IndexPadFunction
+    value = (-1.5,) if kind == "Constant" else ()
+    x, most = plane(ndim, 1, 2, extra=-1), (2, 1, 0, 1, 1, 0)[: 2 * ndim]
+    crop = (-1, 2, 1, -1, 0, -1)[: 2 * ndim]
+    cases = [
+        case(1, *value, inputs=plane(ndim, 2, 1, extra=-1)),
+        case(most, *value, inputs=plane(ndim, 2, extra=-1)),
+        case(crop, *value, inputs=plane(ndim, 1, 2)),
+        case((0,) * 2 * ndim, *value, inputs=x),
+        case(1, *value, inputs=plane(ndim, 0, 2)),
+    ]
+    # Only as many elements as there are can be mirrored or repeated; a constant or a copied edge goes on.
+    if kind in ("Replication", "Constant"):
+        cases.append(case((0,) * 2 * (ndim - 1) + (6, 5), *value, inputs=x))
+    if kind == "Constant":
+        cases.append(case(1, 2, inputs=plane(ndim)))
+    return Layer(module, (function,), padding.pad, tuple(cases), saves_no_input=True)
+
+
+ROWS: tuple[Layer, ...] = tuple(
+    pads(kind, ndim)
+    for kind in ("Constant", "Zero", "Reflection", "Replication", "Circular")
+    for ndim in (1, 2, 3)
+)

@@ -2,8 +2,51 @@
 
 from __future__ import annotations
 
+from ..layers import shuffle
 from .row import Layer
+from .samples import case, real
 
 __all__ = ["ROWS"]
 
-ROWS: tuple[Layer, ...] = ()
+# Empty inputs are in tests/test_shuffle.py: torch 2.13 gives PixelUnshuffle's a wrong shape, and so has no
+# gradient of PixelShuffle's.
+
+ROWS: tuple[Layer, ...] = (
+    Layer(
+        shuffle.PixelShuffle,
+        (shuffle.PixelShuffleFunction,),
+        shuffle.pixel_shuffle,
+        (
+            case(2, inputs=real(2, 4, 2, 3)),
+            case(3, inputs=real(9, 1, 2)),
+            case(1, inputs=real(2, 1, 2, 3)),
+            case(2, inputs=real(2, 1, 4, 1, 2)),
+        ),
+        saves_no_input=True,
+    ),
+    Layer(
+        shuffle.PixelUnshuffle,
+        (shuffle.PixelUnshuffleFunction,),
+        shuffle.pixel_unshuffle,
+        (
+            case(2, inputs=real(2, 1, 4, 6)),
+            case(3, inputs=real(2, 3, 6)),
+            case(1, inputs=real(2, 1, 2, 3)),
+            case(2, inputs=real(2, 1, 1, 2, 4)),
+        ),
+        saves_no_input=True,
+    ),
+    Layer(
+        shuffle.ChannelShuffle,
+        (shuffle.ChannelShuffleFunction,),
+        shuffle.channel_shuffle,
+        (
+            case(2, inputs=real(2, 6, 2, 3)),
+            case(3, inputs=real(2, 6, 2)),
+            case(1, inputs=real(2, 3, 2)),
+            case(2, inputs=real(1, 4, 1, 2, 2)),
+            case(2, inputs=real(0, 4, 2, 2)),
+        ),
+        saves_no_input=True,
+    ),
+)

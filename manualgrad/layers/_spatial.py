@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-__all__ = ["Ints", "check_axes", "per_axis"]
+__all__ = ["Ints", "check_axes", "kernel_and_stride", "per_axis"]
 
 Ints = tuple[int, ...]
 
@@ -21,6 +21,12 @@ def per_axis(name: str, argument: str, value: int | Sequence[int], ndim: int) ->
     if len(values) not in (1, ndim):
         raise RuntimeError(f"{name}: {argument} must be one number or {ndim} of them, but got {value}")
     return values * ndim if len(values) == 1 else values
+
+
+def kernel_and_stride(name: str, kernel_size, stride, ndim: int) -> tuple[Ints, Ints]:
+    """Both per axis; where no stride is given, windows lie side by side."""
+    kernel = per_axis(name, "kernel_size", kernel_size, ndim)
+    return kernel, kernel if stride is None or stride in ([], ()) else per_axis(name, "stride", stride, ndim)
 
 
 def check_axes(name: str, input: Tensor, ndim: int) -> None:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
 
-__all__ = ["ConstantPadFunction", "IndexPadFunction", "pad"]
+__all__ = [
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
+    "ConstantPadFunction",
+    "IndexPadFunction",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
+    "pad",
+]
 
 
 class ConstantPadFunction(Function):
@@ -88,9 +109,7 @@ def sources(
     return result
 
 
-def pad(
-    input: Tensor, pad: list[int] | tuple[int, ...], mode: str = "constant", value: float | None = None
-) -> Tensor:
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Pad the last axes, as :func:`torch.nn.functional.pad`.
 
     Args:
@@ -124,16 +143,117 @@ def pad(
             f"pad: mode={mode!r} pads the last 1, 2 or 3 axes of an input with one or two axes more, but got "
             f"pad={list(amounts)} for an input of shape {list(input.shape)}"
         )
-    for k in range(axes):
-        length, most = input.shape[-1 - k], max(amounts[2 * k : 2 * k + 2])
-        limit = {"reflect": length - 1, "circular": length}.get(mode)
-        if limit is not None and most > limit:
-            raise RuntimeError(
-                f"pad: mode={mode!r} can pad axis {-1 - k}, which has {length} elements, by at most "
-                f"{limit}, but got "
-                f"pad={list(amounts)}"
-            )
+    _check_copies(input, amounts, mode)
     # As torch's autocast has it: these operators, but not the reflection of volumes.
     cast_up = mode == "replicate" or (mode == "reflect" and axes < 3)
     autocast = FLOAT32_ON_CPU if cast_up else UNCHANGED
     return apply(IndexPadFunction, input, amounts, mode, autocast=autocast)
+
+
+def _check_copies(input: Tensor, amounts: tuple[int, ...], mode: str) -> None:
+    """Raise, with torch's types, unless every place of the border has an element to copy."""
+    axes = len(amounts) // 2
+    if any(isinstance(amount, float) for amount in amounts):
+        raise TypeError(f"pad: pad must be whole numbers, but got {list(amounts)}")
+    if mode != "circular" and 0 in input.shape[-1 - axes :]:
+        raise RuntimeError(
+            f"pad: mode={mode!r} takes an input of which only the batch may be empty, but got shape "
+            f"{list(input.shape)}"
+        )
+    if mode != "circular" and input.dtype == torch.bool:
+        raise NotImplementedError(f"pad: mode={mode!r} is not implemented for torch.bool; cast the tensor")
+    for k in range(axes):
+        length, (left, right) = input.shape[-1 - k], amounts[2 * k : 2 * k + 2]
+        limit = {"reflect": length - 1, "circular": length}.get(mode)
+        if limit is not None and max(left, right) > limit:
+            raise RuntimeError(
+                f"pad: mode={mode!r} can pad axis {-1 - k}, which has {length} elements, by at most {limit}, "
+                f"but got pad={list(amounts)}"
+            )
+        # A crop of everything is a tensor without elements to torch in circular mode only.
+        if length + left + right < (mode != "circular") or length + min(left, 0) + min(right, 0) < 0:
+            raise RuntimeError(
+                f"pad: pad={list(amounts)} crops more of axis {-1 - k} than its {length} elements; with "
+                f"mode={mode!r} that leaves nothing to copy"
+            )
+
+
+class _ConstantPad(nn.modules.padding._ConstantPadNd):
+    def forward(self, input: Tensor) -> Tensor:
+        return pad(input, self.padding, "constant", self.value)
+
+
+class ConstantPad1d(_ConstantPad, nn.ConstantPad1d):
+    """:class:`torch.nn.ConstantPad1d` with a hand-written backward."""
+
+
+class ConstantPad2d(_ConstantPad, nn.ConstantPad2d):
+    """:class:`torch.nn.ConstantPad2d` with a hand-written backward."""
+
+
+class ConstantPad3d(_ConstantPad, nn.ConstantPad3d):
+    """:class:`torch.nn.ConstantPad3d` with a hand-written backward."""
+
+
+class ZeroPad1d(ConstantPad1d, nn.ZeroPad1d):
+    """:class:`torch.nn.ZeroPad1d` with a hand-written backward."""
+
+
+class ZeroPad2d(ConstantPad2d, nn.ZeroPad2d):
+    """:class:`torch.nn.ZeroPad2d` with a hand-written backward."""
+
+
+class ZeroPad3d(ConstantPad3d, nn.ZeroPad3d):
+    """:class:`torch.nn.ZeroPad3d` with a hand-written backward."""
+
+
+class _ReflectionPad(nn.modules.padding._ReflectionPadNd):
+    def forward(self, input: Tensor) -> Tensor:
+        return pad(input, self.padding, "reflect")
+
+
+class ReflectionPad1d(_ReflectionPad, nn.ReflectionPad1d):
+    """:class:`torch.nn.ReflectionPad1d` with a hand-written backward."""
+
+
+class ReflectionPad2d(_ReflectionPad, nn.ReflectionPad2d):
+    """:class:`torch.nn.ReflectionPad2d` with a hand-written backward."""
+
+
+class ReflectionPad3d(_ReflectionPad, nn.ReflectionPad3d):
+    """:class:`torch.nn.ReflectionPad3d` with a hand-written backward."""
+
+
+class _ReplicationPad(nn.modules.padding._ReplicationPadNd):
+    def forward(self, input: Tensor) -> Tensor:
+        return pad(input, self.padding, "replicate")
+
+
+class ReplicationPad1d(_ReplicationPad, nn.ReplicationPad1d):
+    """:class:`torch.nn.ReplicationPad1d` with a hand-written backward."""
+
+
+class ReplicationPad2d(_ReplicationPad, nn.ReplicationPad2d):
+    """:class:`torch.nn.ReplicationPad2d` with a hand-written backward."""
+
+
+class ReplicationPad3d(_ReplicationPad, nn.ReplicationPad3d):
+    """:class:`torch.nn.ReplicationPad3d` with a hand-written backward."""
+
+
+class _CircularPad(nn.modules.padding._CircularPadNd):
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        return pad(input, self.padding, "circular")
+
+
+class CircularPad1d(_CircularPad, nn.CircularPad1d):
+    """:class:`torch.nn.CircularPad1d` with a hand-written backward."""
+
+
+class CircularPad2d(_CircularPad, nn.CircularPad2d):
+    """:class:`torch.nn.CircularPad2d` with a hand-written backward."""
+
+
+class CircularPad3d(_CircularPad, nn.CircularPad3d):
+    """:class:`torch.nn.CircularPad3d` with a hand-written backward."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
-from ._spatial import Ints, check_axes, per_axis
+from ._spatial import Ints, check_axes, kernel_and_stride, per_axis
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -155,18 +155,39 @@ class AvgPoolFunction(Function):
 
     @staticmethod
     def backward(ctx, grad_y: Tensor):
-        share = wide(grad_y)
-        share = share if ctx.divisor_override is None else share / ctx.divisor_override
-        for axis in range(-len(ctx.plane), 0):
-            length, k, s, p = ctx.plane[axis], ctx.kernel[axis], ctx.stride[axis], ctx.padding[axis]
-            start = torch.arange(grad_y.shape[axis], device=grad_y.device) * s - p
-            end = (start + k).clamp(max=length + p)  # in ceil_mode what is beyond the padding never counts
-            first, last = start.clamp(min=0), end.clamp(max=length)
-            if ctx.divisor_override is None:
-                count = end - start if ctx.count_include_pad else last - first
-                share = share / along(count, axis)
-            share = spread(share, axis, first, last, k, length)
-        return share.to(grad_y.dtype), None, None, None, None, None, None
+        options = (
+            ctx.plane,
+            ctx.kernel,
+            ctx.stride,
+            ctx.padding,
+            ctx.count_include_pad,
+            ctx.divisor_override,
+        )
+        grad_x = adjoint_of_mean(wide(grad_y), *options)
+        return grad_x.to(grad_y.dtype), None, None, None, None, None, None
+
+
+def adjoint_of_mean(
+    share: Tensor,
+    plane: Ints,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    """Mᵀ (share / c): what each window gets is handed to its elements in equal parts."""
+    share = share if divisor_override is None else share / divisor_override
+    for axis in range(-len(plane), 0):
+        length, k, s, p = plane[axis], kernel[axis], stride[axis], padding[axis]
+        start = torch.arange(share.shape[axis], device=share.device) * s - p
+        end = (start + k).clamp(max=length + p)  # in ceil_mode what is beyond the padding never counts
+        first, last = start.clamp(min=0), end.clamp(max=length)
+        if divisor_override is None:
+            count = end - start if count_include_pad else last - first
+            share = share / along(count, axis)
+        share = spread(share, axis, first, last, k, length)
+    return share
 
 
 def along(values: Tensor, axis: int) -> Tensor:
@@ -217,17 +238,12 @@ class AdaptiveAvgPoolFunction(Function):
         return share.to(grad_y.dtype), None
 
 
-def _kernel_and_stride(name: str, kernel_size, stride, ndim: int) -> tuple[Ints, Ints]:
-    kernel = per_axis(name, "kernel_size", kernel_size, ndim)
-    return kernel, kernel if stride is None or stride in ([], ()) else per_axis(name, "stride", stride, ndim)
-
-
 def _max_pool(
     ndim: int, input: Tensor, kernel_size, stride, padding, dilation, ceil_mode: bool, return_indices: bool
 ):
     name = f"max_pool{ndim}d"
     check_axes(name, input, ndim)
-    kernel, stride = _kernel_and_stride(name, kernel_size, stride, ndim)
+    kernel, stride = kernel_and_stride(name, kernel_size, stride, ndim)
     # torch's autocast knows max_pool3d, but not the operator that also returns indices.
     autocast = FLOAT32_ON_CPU if ndim == 3 and not return_indices else UNCHANGED
     padding, dilation = per_axis(name, "padding", padding, ndim), per_axis(name, "dilation", dilation, ndim)
@@ -349,7 +365,7 @@ def _avg_pool(
         raise RuntimeError(
             f"{name}: divisor_override must not be 0; leave it out to divide by the window's size"
         )
-    kernel, stride = _kernel_and_stride(name, kernel_size, stride, ndim)
+    kernel, stride = kernel_and_stride(name, kernel_size, stride, ndim)
     autocast = FLOAT32_ON_CPU if ndim == 3 else UNCHANGED
     options = (per_axis(name, "padding", padding, ndim), ceil_mode, count_include_pad, divisor_override)
     return apply(AvgPoolFunction, input, kernel, stride, *options, autocast=autocast)
