@@ -14,6 +14,7 @@ from torch import nn
 
 from .batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from .linear import Linear
 
 __all__ = [
@@ -26,6 +27,9 @@ __all__ = [
     "LazyConvTranspose1d",
     "LazyConvTranspose2d",
     "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
     "LazyLinear",
 ]
 
@@ -88,3 +92,21 @@ class LazyBatchNorm3d(nn.LazyBatchNorm3d, BatchNorm3d):
     """:class:`torch.nn.LazyBatchNorm3d`, which becomes :class:`BatchNorm3d`."""
 
     cls_to_become = BatchNorm3d
+
+
+class LazyInstanceNorm1d(nn.LazyInstanceNorm1d, InstanceNorm1d):
+    """:class:`torch.nn.LazyInstanceNorm1d`, which becomes :class:`InstanceNorm1d`."""
+
+    cls_to_become = InstanceNorm1d
+
+
+class LazyInstanceNorm2d(nn.LazyInstanceNorm2d, InstanceNorm2d):
+    """:class:`torch.nn.LazyInstanceNorm2d`, which becomes :class:`InstanceNorm2d`."""
+
+    cls_to_become = InstanceNorm2d
+
+
+class LazyInstanceNorm3d(nn.LazyInstanceNorm3d, InstanceNorm3d):
+    """:class:`torch.nn.LazyInstanceNorm3d`, which becomes :class:`InstanceNorm3d`."""
+
+    cls_to_become = InstanceNorm3d
