@@ -2,9 +2,18 @@
 
 from .layers.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from .layers.batchnorm import batch_norm
-from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .layers.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_tbc,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from .layers.cross_entropy import cross_entropy, nll_loss
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
+from .layers.grid import affine_grid, grid_sample
 from .layers.linear import bilinear, linear
 from .layers.loss import (
     binary_cross_entropy,
@@ -38,6 +47,7 @@ from .layers.pooling import (
 )
 from .layers.softmax import log_softmax, softmax, softmin
 from .layers.sparse import embedding
+from .layers.upsampling import interpolate, upsample, upsample_bilinear, upsample_nearest
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -49,6 +59,7 @@ __all__ = [
     "adaptive_max_pool2d_with_indices",
     "adaptive_max_pool3d",
     "adaptive_max_pool3d_with_indices",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -59,6 +70,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_tbc",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
@@ -70,8 +82,10 @@ __all__ = [
     "elu",
     "embedding",
     "gelu",
+    "grid_sample",
     "group_norm",
     "huber_loss",
+    "interpolate",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
@@ -95,4 +109,7 @@ __all__ = [
     "softmin",
     "softplus",
     "tanh",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]

@@ -39,6 +39,7 @@ from .layers.pooling import (
 from .layers.reshape import Flatten, Identity, Unflatten
 from .layers.softmax import LogSoftmax, Softmax, Softmin
 from .layers.sparse import Embedding
+from .layers.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
     "ELU",
@@ -101,4 +102,7 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Unflatten",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
 ]
