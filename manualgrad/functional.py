@@ -14,7 +14,7 @@ from .layers.conv import (
 from .layers.cross_entropy import cross_entropy, nll_loss
 from .layers.dropout import dropout, dropout1d, dropout2d, dropout3d
 from .layers.grid import affine_grid, grid_sample
-from .layers.linear import bilinear, linear
+from .layers.linear import bilinear, grouped_mm, linear
 from .layers.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -84,6 +84,7 @@ __all__ = [
     "gelu",
     "grid_sample",
     "group_norm",
+    "grouped_mm",
     "huber_loss",
     "interpolate",
     "l1_loss",

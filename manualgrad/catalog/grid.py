@@ -25,7 +25,7 @@ ROWS: tuple[Layer, ...] = (
         (
             call(real(2, 2, 3), size=(2, 1, 3, 4), align_corners=False),
             call(real(2, 2, 3), size=(2, 1, 2, 3), align_corners=True),
-            call(real(2, 3, 4), size=(2, 1, 2, 1, 3), align_corners=False),
+            call(real(2, 3, 4), size=(2, 1, 2, 2, 3), align_corners=False),
         ),
         saves_no_input=True,
     ),

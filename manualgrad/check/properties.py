@@ -222,7 +222,7 @@ def counterpart(target: Target) -> Callable | None:
         return torchs_twin(target.target)
     for row in CATALOG:
         if target.target is row.functional and row.functions:
-            return row.torch_functional
+            return row.reference or row.torch_functional
     if getattr(target.target, "__module__", "").startswith("manualgrad."):
         return getattr(nn.functional, target.name, None)
     return None
