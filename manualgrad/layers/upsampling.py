@@ -163,6 +163,7 @@ def taps(
     """
     if mode in NEAREST:
         source = step * (place if mode == "nearest" else place + 0.5)
+        source = source.float()  # as torch does, which counts where a place is close to an integer
         return source.floor().long().clamp(max=length - 1).unsqueeze(1), None
     source = step * place if align_corners else step * (place + 0.5) - 0.5
     if mode in LINEAR:
