@@ -265,8 +265,8 @@ def grouped_mm(
 ) -> Tensor:
     """Matrix products of several groups, as :func:`torch.nn.functional.grouped_mm`.
 
-    What is in no group is 0, where torch's result has no defined value, and any lengths, strides and float64
-    do.
+    Beyond torch: what is in no group is 0, where torch's result has no defined value, and strides need not be
+    multiples of 16 bytes, nor dtypes lower than float64.
 
     Args:
         mat_a: shape (M, K), or (E, M, K) for a matrix per group.
@@ -313,4 +313,5 @@ def grouped_mm(
             f"grouped_mm: out_dtype must be {mat_a.dtype}, as mat_a's is, but got {out_dtype}; cast the "
             "result"
         )
+    offs = None if offs is None else offs.to(mat_a.device)
     return apply(GroupedMMFunction, mat_a, mat_b, offs)
