@@ -5,7 +5,15 @@ from torch.nn.functional import one_hot
 from .layers.activation import logsigmoid, sigmoid, softplus, softsign, tanh, tanhshrink
 from .layers.attention import scaled_dot_product_attention
 from .layers.batchnorm import batch_norm
-from .layers.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .layers.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_tbc,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from .layers.cross_entropy import cross_entropy, nll_loss
 from .layers.ctc import ctc_loss
 from .layers.distance import cosine_similarity, pairwise_distance, pdist
@@ -24,10 +32,11 @@ from .layers.fractional_pooling import (
     fractional_max_pool3d_with_indices,
 )
 from .layers.gating import gelu, glu, mish, silu
+from .layers.grid import affine_grid, grid_sample
 from .layers.instancenorm import instance_norm
 from .layers.leaky import leaky_relu, leaky_relu_, prelu, rrelu, rrelu_
 from .layers.likelihood_loss import gaussian_nll_loss, kl_div, poisson_nll_loss
-from .layers.linear import bilinear, linear
+from .layers.linear import bilinear, grouped_mm, linear
 from .layers.linear_cross_entropy import linear_cross_entropy
 from .layers.local_response import local_response_norm
 from .layers.loss import (
@@ -87,6 +96,7 @@ from .layers.shuffle import channel_shuffle, native_channel_shuffle, pixel_shuff
 from .layers.softmax import gumbel_softmax, log_softmax, softmax, softmin
 from .layers.sparse import embedding, embedding_bag
 from .layers.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
+from .layers.upsampling import interpolate, upsample, upsample_bilinear, upsample_nearest
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -98,6 +108,7 @@ __all__ = [
     "adaptive_max_pool2d_with_indices",
     "adaptive_max_pool3d",
     "adaptive_max_pool3d_with_indices",
+    "affine_grid",
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
@@ -112,6 +123,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_tbc",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
@@ -136,7 +148,9 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
+    "grouped_mm",
     "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
@@ -146,6 +160,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -211,4 +226,7 @@ __all__ = [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]

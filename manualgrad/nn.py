@@ -126,6 +126,7 @@ from .layers.transformer import (
     TransformerEncoderLayer,
 )
 from .layers.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
+from .layers.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
     "CELU",
@@ -284,6 +285,9 @@ __all__ = [
     "Unfold",
     "UninitializedBuffer",
     "UninitializedParameter",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

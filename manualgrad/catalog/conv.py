@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..layers import conv, padding
 from .row import Layer
-from .samples import case, plane
+from .samples import call, case, plane, real
 
 __all__ = ["ROWS"]
 
@@ -51,4 +51,14 @@ def transposed_convolution(ndim: int) -> Layer:
 ROWS: tuple[Layer, ...] = (
     *(convolution(ndim) for ndim in (1, 2, 3)),
     *(transposed_convolution(ndim) for ndim in (1, 2, 3)),
+    Layer(
+        None,
+        (conv.ConvFunction,),
+        conv.conv_tbc,
+        (
+            call(real(5, 2, 3), real(2, 3, 4), real(4)),
+            call(real(5, 2, 3), real(3, 3, 2), real(2), pad=1),
+            call(real(5, 0, 3), real(2, 3, 4), real(4)),
+        ),
+    ),
 )

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from ..layers import linear
 from .row import Layer
-from .samples import case, real
+from .samples import call, case, real
 
 __all__ = ["ROWS"]
+
+
+@torch.autocast("cpu", enabled=False)
+def group_by_group(mat_a: Tensor, mat_b: Tensor, offs: Tensor | None = None) -> Tensor:
+    """What grouped_mm computes, a product at a time, what is in no group being 0."""
+    if offs is None:
+        return mat_a @ mat_b
+    ends = offs.tolist()
+    spans = [torch.arange(start, end) for start, end in zip([0, *ends], ends)]
+    if mat_a.dim() == mat_b.dim():
+        return torch.stack([mat_a[:, span] @ mat_b[span] for span in spans])
+    if mat_a.dim() == 2:
+        parts, rest = [mat_a[span] @ b for span, b in zip(spans, mat_b)], len(mat_a) - ends[-1]
+        return torch.cat([*parts, mat_a.new_zeros(rest, mat_b.shape[2])])
+    parts, rest = [a @ mat_b[:, span] for span, a in zip(spans, mat_a)], mat_b.shape[1] - ends[-1]
+    return torch.cat([*parts, mat_b.new_zeros(mat_a.shape[1], rest)], 1)
+
+
+def cut(*ends: int) -> Tensor:
+    """Offsets."""
+    return torch.tensor(ends, dtype=torch.int32)
 
 
 ROWS: tuple[Layer, ...] = (
@@ -33,5 +57,22 @@ ROWS: tuple[Layer, ...] = (
             case(5, 4, 3, inputs=(real(0, 5), real(0, 4))),
         ),
         note="the gradient of one input needs the other",
+    ),
+    Layer(
+        None,
+        (linear.GroupedMMFunction,),
+        linear.grouped_mm,
+        (
+            call(real(6, 4), real(2, 4, 8), offs=cut(2, 6)),
+            call(real(6, 3), real(3, 3, 2), offs=cut(2, 2, 5)),
+            call(real(2, 3, 4), real(4, 8), offs=cut(4, 8)),
+            call(real(2, 3, 4), real(4, 6), offs=cut(1, 4)),
+            call(real(4, 8), real(8, 4), offs=cut(4, 8)),
+            call(real(2, 6), real(6, 3), offs=cut(1, 4)),
+            call(real(2, 3, 4), real(2, 4, 8)),
+            call(real(2, 0, 4), real(4, 8), offs=cut(4, 8)),
+        ),
+        note="torch's knows no float64; what is in no group is 0",
+        reference=group_by_group,
     ),
 )

@@ -125,6 +125,8 @@ class Layer:
         cannot: what the layer cannot do, by the name of the test that asks for it, and the reason, which is
             a mathematical one. That test then has to fail.
         note: what differs from the rule, and why.
+        reference: a function in torch's place, where torch's own does not know float64; a test of its own
+            then compares with torch's.
     """
 
     module: type[nn.Module] | None
@@ -136,6 +138,7 @@ class Layer:
     random: bool = False
     cannot: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    reference: Callable | None = None
 
     @property
     def name(self) -> str:
@@ -165,6 +168,8 @@ class Layer:
     @property
     def torchs(self) -> Callable[..., nn.Module]:
         """What makes torch's."""
+        if self.reference is not None:
+            return partial(Calls, self.reference)
         return partial(Calls, self.torch_functional) if self.module is None else self.torch_module
 
 

@@ -222,7 +222,7 @@ def counterpart(target: Target) -> Callable | None:
         return torchs_twin(target.target)
     for row in CATALOG:
         if target.target is row.functional and row.functions:
-            return row.torch_functional
+            return row.reference or row.torch_functional
     if getattr(target.target, "__module__", "").startswith("manualgrad."):
         return getattr(nn.functional, target.name, None)
     return None
@@ -232,15 +232,18 @@ def torchs_twin(module: nn.Module) -> nn.Module | None:
     """``module`` with torch's classes in it, same parameters and options; None if it has none of ours."""
     import copy
 
+    from ..catalog import CATALOG
     from ..catalog.row import Calls
     from ..swap import unswap
 
     twin = copy.deepcopy(module).double()
     changed = bool(unswap(twin).changed)
+    references = {row.functional: row.reference for row in CATALOG if row.reference is not None}
     for part in twin.modules():
         if isinstance(part, Calls):
             name = part.function.__name__
-            part.function = getattr(nn.functional, name, None) or getattr(torch, name)
+            known = references.get(part.function) or getattr(nn.functional, name, None)
+            part.function = known or getattr(torch, name)
             changed = True
     return twin if changed else None
 

@@ -35,6 +35,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_tbc",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
@@ -258,6 +259,33 @@ def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     """Convolution of (N, C, D, H, W) or (C, D, H, W), as :func:`torch.nn.functional.conv3d`.
     See :func:`conv1d`."""
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv_tbc(input, weight, bias, pad=0) -> Tensor:
+    """Convolution of (T, N, C), time first and channels last, as :func:`torch.nn.functional.conv_tbc`.
+
+    It is :func:`conv1d` of the same numbers, whose axes stand in another order.
+
+    Args:
+        weight: shape (K, in_channels, out_channels).
+        bias: shape (out_channels).
+        pad: zeros added at both ends of the time.
+
+    Raises:
+        RuntimeError: if the shapes do not fit.
+    """
+    if input.dim() != 3 or weight.dim() != 3 or bias.dim() != 1:
+        raise RuntimeError(
+            "conv_tbc: expected an input (T, N, C), a weight (K, C, A) and a bias (A), but got shapes "
+            f"{list(input.shape)}, {list(weight.shape)} and {list(bias.shape)}"
+        )
+    if input.shape[2] != weight.shape[1] or bias.shape[0] != weight.shape[2]:
+        raise RuntimeError(
+            f"conv_tbc: a weight of shape {list(weight.shape)} takes {weight.shape[1]} channels and "
+            f"{weight.shape[2]} biases, but the input has shape {list(input.shape)} and the bias "
+            f"{list(bias.shape)}"
+        )
+    return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
 
 
 def _conv_transpose(

@@ -1,4 +1,4 @@
-"""Affine maps: Linear and Bilinear."""
+"""Affine maps, Linear and Bilinear, and matrix products of several groups."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import LOW, WIDEST_ON_ACCELERATOR, Function, apply, wide
+from ..function import LOW, WIDEST_ON_ACCELERATOR, Function, apply, transforming, wide
 
-__all__ = ["Bilinear", "BilinearFunction", "Linear", "LinearFunction", "bilinear", "linear"]
+__all__ = [
+    "Bilinear",
+    "BilinearFunction",
+    "GroupedMMFunction",
+    "Linear",
+    "LinearFunction",
+    "bilinear",
+    "grouped_mm",
+    "linear",
+]
 
 
 def rows(x: Tensor) -> Tensor:
@@ -165,3 +174,144 @@ class Bilinear(nn.Bilinear):
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
         return bilinear(input1, input2, self.weight, self.bias)
+
+
+class GroupedMMFunction(Function):
+    """Products of several pairs of matrices, which may lie side by side in one.
+
+    Forward    Y_e = A_e B_e for each group e.  A stack has a matrix per group; a single matrix is cut along
+               one axis, group e being the places o_(e−1) ≤ p < o_e of the offsets o (what is behind them is
+               in no group, and 0 in the result):
+               2-d times 3-d   the rows of A are cut, and so are those of Y (tokens, each for its expert)
+               3-d times 2-d   the columns of B are cut, and so are those of Y
+               2-d times 2-d   the columns of A and the rows of B are cut, the axis of the sum:  Y is a stack
+               3-d times 3-d   nothing is cut
+    Backward   G_e = ∂L/∂Y_e.  As for any product:   ∂L/∂A_e = G_e B_eᵀ     ∂L/∂B_e = A_eᵀ G_e
+               A transposed operand is cut along its other axis, and so each of the two is a grouped product
+               again, with the same offsets:  of 2-d times 3-d the gradient of A is 2-d times 3-d, and that of
+               B is 2-d times 2-d
+    Shapes     A: (M, K) or (E, M, K);   B: (K, N) or (E, K, N);   o: (E);   Y: (M, N), or (E, M, N)
+    Saves      A only if B needs a gradient, B only if A does, and o
+    Source     Gale et al. 2022, MegaBlocks, arXiv:2211.15841
+    """
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor, offs: Tensor | None):
+        if offs is None:
+            return a @ b
+        return by_kernel(a, b, offs) if kernel_takes(a, b) else by_masks(a, b, offs)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        a, b, offs = inputs
+        need_a, need_b = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(a if need_b else None, b if need_a else None, offs)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        a, b, offs = ctx.saved_tensors
+        grad_a = grad_b = None
+        if ctx.needs_input_grad[0]:
+            grad_a = GroupedMMFunction.apply(grad_y, b.transpose(-2, -1), offs)
+        if ctx.needs_input_grad[1]:
+            grad_b = GroupedMMFunction.apply(a.transpose(-2, -1), grad_y, offs)
+        return grad_a, grad_b, None
+
+
+def by_masks(a: Tensor, b: Tensor, offs: Tensor) -> Tensor:
+    """The grouped product as it is defined, each group masked out of the whole."""
+    length = a.shape[1] if b.dim() == a.dim() else a.shape[0] if a.dim() == 2 else b.shape[1]
+    place = torch.arange(length, device=offs.device)
+    start = torch.cat([torch.zeros_like(offs.narrow(0, 0, 1)), offs.narrow(0, 0, offs.shape[0] - 1)])
+    member = (start.unsqueeze(1) <= place) & (place < offs.unsqueeze(1))
+    rows_of_group, columns_of_group = member.unsqueeze(2), member.unsqueeze(1)
+    if a.dim() == b.dim():
+        return torch.where(columns_of_group, a, 0) @ torch.where(rows_of_group, b, 0)
+    return torch.where(rows_of_group if a.dim() == 2 else columns_of_group, a @ b, 0).sum(0)
+
+
+def by_kernel(a: Tensor, b: Tensor, offs: Tensor) -> Tensor:
+    """The grouped product by ATen's kernel, which leaves what is in no group as memory happens to be."""
+    y = torch.nn.functional.grouped_mm(a, b, offs=offs)
+    if a.dim() == b.dim():
+        return y
+    axis = 0 if a.dim() == 2 else 1
+    place = torch.arange(y.shape[axis], device=y.device)
+    grouped = place < offs.narrow(0, offs.shape[0] - 1, 1)
+    return torch.where(grouped.unsqueeze(1 - axis), y, 0)
+
+
+def kernel_takes(*operands: Tensor) -> bool:
+    """Whether ATen has a kernel: in single and half precision, for dense matrices with rows, or columns, of a
+    multiple of 16 bytes. Tracing and transforms know it in bfloat16 alone."""
+    for x in operands:
+        traced = transforming() and x.dtype != torch.bfloat16
+        if traced or x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            return False
+        row, column = x.stride()[-2:]
+        dense = (column == 1 and row >= x.shape[-1]) or (row == 1 and column >= x.shape[-2])
+        if not dense or max(row, column) * x.element_size() % 16:
+            return False
+    return True
+
+
+def grouped_mm(
+    mat_a: Tensor,
+    mat_b: Tensor,
+    *,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Matrix products of several groups, as :func:`torch.nn.functional.grouped_mm`.
+
+    Beyond torch: what is in no group is 0, where torch's result has no defined value, and strides need not be
+    multiples of 16 bytes, nor dtypes lower than float64.
+
+    Args:
+        mat_a: shape (M, K), or (E, M, K) for a matrix per group.
+        mat_b: shape (K, N), or (E, K, N).
+        offs: where each group ends, shape (E), int32, ascending; for a 2-d operand, and only then.
+        bias: not supported, as in torch.
+        out_dtype: None, or the dtype of ``mat_a``.
+
+    Raises:
+        RuntimeError: if shapes, dtypes or options do not fit.
+    """
+    shapes = f"but got shapes {list(mat_a.shape)} and {list(mat_b.shape)}"
+    if mat_a.dim() not in (2, 3) or mat_b.dim() not in (2, 3):
+        raise RuntimeError(f"grouped_mm: mat_a and mat_b must have 2 or 3 axes, {shapes}")
+    if mat_a.shape[-1] != mat_b.shape[-2]:
+        raise RuntimeError(f"grouped_mm: the last axis of mat_a and the rows of mat_b must match, {shapes}")
+    if not mat_a.is_floating_point() or mat_a.dtype != mat_b.dtype:
+        raise RuntimeError(
+            "grouped_mm: mat_a and mat_b must have the same floating dtype, but are "
+            f"{mat_a.dtype} and {mat_b.dtype}; cast one of them"
+        )
+    if (offs is None) != (mat_a.dim() == mat_b.dim() == 3):
+        raise RuntimeError(
+            f"grouped_mm: offs cuts a 2-d operand, and is given if, and only if, there is one, {shapes} and "
+            f"{'no offs' if offs is None else 'offs'}"
+        )
+    if offs is not None and (offs.dim() != 1 or offs.dtype != torch.int32):
+        raise RuntimeError(
+            f"grouped_mm: offs must have one axis and dtype int32, but has shape {list(offs.shape)} and "
+            f"dtype {offs.dtype}"
+        )
+    groups = {m.shape[0] for m in (mat_a, mat_b) if m.dim() == 3} | (
+        {len(offs)} if offs is not None else set()
+    )
+    if len(groups) > 1:
+        raise RuntimeError(
+            f"grouped_mm: offs and stacks must have the same number of groups, {shapes}"
+            + ("" if offs is None else f" and offs of shape {list(offs.shape)}")
+        )
+    if bias is not None:
+        raise RuntimeError("grouped_mm: bias is not supported, as in torch; add it to the result")
+    if out_dtype not in (None, mat_a.dtype):
+        raise RuntimeError(
+            f"grouped_mm: out_dtype must be {mat_a.dtype}, as mat_a's is, but got {out_dtype}; cast the "
+            "result"
+        )
+    offs = None if offs is None else offs.to(mat_a.device)
+    return apply(GroupedMMFunction, mat_a, mat_b, offs)

@@ -234,7 +234,7 @@ class AdaptiveAvgPoolFunction(Function):
             window = torch.arange(size, device=grad_y.device)
             first, last = window * length // size, ((window + 1) * length + size - 1) // size
             share = share / along(last - first, axis)
-            share = spread(share, axis, first, last, length // size + 2, length)
+            share = spread(share, axis, first, last, length // max(size, 1) + 2, length)
         return share.to(grad_y.dtype), None
 
 
