@@ -128,9 +128,21 @@ def _enter(function: type[Function], args: tuple) -> Any:
     # twin of a formula, is to be chosen here too: below this line the inputs are plain and their dtype is
     # final.
     if transforming():
+        if torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+            _leave_to_eager(args)
         return function.apply(*args)
     below: Any = super(torch.autograd.Function, function)
     return below.apply(*args)
+
+
+def _leave_to_eager(args: tuple) -> None:
+    # Dynamo reads needs_input_grad wrongly in a torch.func transform when another tensor, one captured from
+    # outside, requires a gradient: gradients would be zero. A break makes it run in eager mode, or say so.
+    if any(isinstance(a, Tensor) and a.requires_grad for a in args):
+        torch._dynamo.graph_break(
+            "torch.compile of a torch.func transform loses the gradients of a hand-written backward if a captured "
+            "tensor requires one; detach the captured parameters, or compile without fullgraph"
+        )
 
 
 def _cast(args: tuple, policy: str, low: torch.dtype) -> tuple:

@@ -152,3 +152,20 @@ def test_ignored_class_may_be_anything():
         functional.cross_entropy(X, target, ignore_index=77),
         torch_functional.cross_entropy(X, target, ignore_index=77),
     )
+
+
+@pytest.mark.parametrize("captured", [True, False], ids=["captured parameter", "detached"])
+def test_compiled_function_transforms(captured):
+    """torch.compile of torch.func.grad: Dynamo alone would return zeros where a captured weight is learned."""
+    weight = X[:2].clone().requires_grad_(captured)
+    grad = torch.func.grad(lambda x: functional.linear(x, weight).sin().sum())
+    expected = grad(X).detach()
+    torch.compiler.reset()
+    assert_close(torch.compile(grad, backend="aot_eager")(X).detach(), expected)
+    torch.compiler.reset()
+    whole = torch.compile(grad, backend="aot_eager", fullgraph=True)
+    if captured:
+        with pytest.raises(torch._dynamo.exc.Unsupported, match="detach the captured parameters"):
+            whole(X)
+    else:
+        assert_close(whole(X), expected)
