@@ -140,8 +140,8 @@ def _leave_to_eager(args: tuple) -> None:
     # outside, requires a gradient: gradients would be zero. A break makes it run in eager mode, or say so.
     if any(isinstance(a, Tensor) and a.requires_grad for a in args):
         torch._dynamo.graph_break(
-            "torch.compile of a torch.func transform loses the gradients of a hand-written backward if a captured "
-            "tensor requires one; detach the captured parameters, or compile without fullgraph"
+            "torch.compile of a torch.func transform loses the gradients of hand-written backwards if a "
+            "captured tensor requires one; detach the captured parameters, or compile without fullgraph"
         )
 
 

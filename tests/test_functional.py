@@ -156,7 +156,7 @@ def test_ignored_class_may_be_anything():
 
 @pytest.mark.parametrize("captured", [True, False], ids=["captured parameter", "detached"])
 def test_compiled_function_transforms(captured):
-    """torch.compile of torch.func.grad: Dynamo alone would return zeros where a captured weight is learned."""
+    """torch.compile of torch.func.grad: Dynamo alone returns zeros if a captured weight is learned."""
     weight = X[:2].clone().requires_grad_(captured)
     grad = torch.func.grad(lambda x: functional.linear(x, weight).sin().sum())
     expected = grad(X).detach()
