@@ -137,7 +137,7 @@ class SELUFunction(Function):
     Forward    y = s a (e^x − 1) where x ≤ 0, else s x,   a = 1.67326…,   s = 1.05070…
     Backward   f′ = s a e^x where x ≤ 0, else s
     Saves      x
-    Source     Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515 (a, s: equation 14)
+    Source     Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515
     """
 
     @staticmethod

@@ -164,7 +164,7 @@ def _clamp(name: str, input: Tensor, min_val: float, max_val: float, inplace: bo
 
 
 def _check_not_bool(name: str, input: Tensor) -> None:
-    if input.dtype == torch.bool:
+    if isinstance(input, Tensor) and input.dtype == torch.bool:
         raise RuntimeError(f"{name}: not implemented for torch.bool; cast the tensor to a floating dtype")
 
 
