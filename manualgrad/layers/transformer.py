@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from ..function import transforming, values_known
+from ._masks import additive
 from .activation import elu, gelu, leaky_relu, relu, silu
 from .arithmetic import add
 from .dropout import Dropout
 from .linear import Linear
-from .multihead import MultiheadAttention, NonDynamicallyQuantizableLinear, additive, followed_by
+from .multihead import MultiheadAttention, NonDynamicallyQuantizableLinear, followed_by
 from .normalization import LayerNorm
 
 __all__ = [
