@@ -20,7 +20,7 @@ ROWS: tuple[Layer, ...] = (
         (attention.ScaledDotProductAttentionFunction,),
         attention.scaled_dot_product_attention,
         (
-            call(real(1, 2, 2, 3), real(1, 2, 4, 3), real(1, 2, 4, 2)),
+            call(real(2, 1, 2, 3), real(2, 1, 4, 3), real(2, 1, 4, 2)),
             call(real(2, 3), real(3, 3), real(3, 2), LOOKS),
             call(real(2, 1, 2, 2), real(1, 2, 3, 2), real(2, 2, 3, 2), real(2, 1, 1, 3), scale=0.3),
             call(real(3, 2), real(3, 2), real(3, 2), is_causal=True, scale=-1.2),

@@ -45,18 +45,19 @@ def all_masked(tgt, memory, mask, memory_mask, padding, memory_padding) -> tuple
 PADDED = constant(torch.tensor([[False, False], [False, True]]))
 LATER = constant(torch.ones(2, 2, dtype=torch.bool).triu(1))
 
-ENCODER = partial(nn.TransformerEncoderLayer, 4, 2, 3, 0.0, "gelu", batch_first=True)
-DECODER = partial(nn.TransformerDecoderLayer, 4, 2, 3, 0.0, "gelu")
+# Three features or more: the norm of two is ±1, whatever they are.
+ENCODER = partial(nn.TransformerEncoderLayer, 3, 1, 2, 0.0, "gelu", batch_first=True)
+DECODER = partial(nn.TransformerDecoderLayer, 3, 1, 1, 0.0, "gelu", bias=False)
+OWN = {"norm_first": True, "bias": False, "training": False}
+
 ROWS: tuple[Layer, ...] = (
     Layer(
         transformer.TransformerEncoderLayer,
         PARTS,
         multihead.multi_head_attention_forward,
         (
-            case(
-                4, 2, 3, 0.0, "gelu", batch_first=True, inputs=(real(2, 2, 4), LATER, PADDED), arrange=masked
-            ),
-            case(4, 1, 3, 0.3, silu, 0.1, norm_first=True, bias=False, training=False, inputs=real(2, 4)),
+            case(4, 2, 2, 0.0, "gelu", 1e-5, True, inputs=(real(2, 2, 4), LATER, PADDED), arrange=masked),
+            case(3, 1, 2, 0.3, silu, 0.1, **OWN, inputs=real(2, 3)),
         ),
         edges=(
             case(4, 2, 3, 0.0, batch_first=True, inputs=real(2, 3, 4)),
@@ -68,7 +69,7 @@ ROWS: tuple[Layer, ...] = (
         transformer.TransformerEncoder,
         PARTS,
         multihead.multi_head_attention_forward,
-        (case(ENCODER, 1, inputs=(real(2, 2, 4), PADDED), training=False, arrange=padded),),
+        (case(ENCODER, 1, None, False, inputs=(real(2, 2, 3), PADDED), arrange=padded, training=False),),
         note=NOTE,
     ),
     Layer(
@@ -77,23 +78,12 @@ ROWS: tuple[Layer, ...] = (
         multihead.multi_head_attention_forward,
         (
             case(
-                *(4, 2, 3, 0.0, "gelu"),
+                *(3, 1, 2, 0.0, "gelu"),
                 batch_first=True,
-                inputs=(real(1, 2, 4), real(1, 3, 4), real(2, 2), real(2, 3), real(1, 2), real(1, 3)),
+                inputs=(real(1, 2, 3), real(1, 2, 3), real(2, 2), real(2, 2), real(1, 2), real(1, 2)),
                 arrange=all_masked,
             ),
-            case(
-                4,
-                1,
-                3,
-                0.3,
-                silu,
-                0.1,
-                norm_first=True,
-                bias=False,
-                training=False,
-                inputs=(real(2, 4), real(3, 4)),
-            ),
+            case(3, 1, 1, 0.3, silu, 0.1, **OWN, inputs=(real(2, 3), real(1, 3))),
         ),
         note=NOTE,
     ),
@@ -101,27 +91,14 @@ ROWS: tuple[Layer, ...] = (
         transformer.TransformerDecoder,
         PARTS,
         multihead.multi_head_attention_forward,
-        (case(DECODER, 1, inputs=(real(2, 1, 4), real(1, 1, 4), LATER)),),
+        (case(DECODER, 1, inputs=(real(2, 1, 3), real(2, 1, 3), LATER)),),
         note=NOTE,
     ),
     Layer(
         transformer.Transformer,
         PARTS,
         multihead.multi_head_attention_forward,
-        (
-            case(
-                4,
-                2,
-                1,
-                1,
-                2,
-                0.0,
-                "gelu",
-                batch_first=True,
-                bias=False,
-                inputs=(real(1, 1, 4), real(1, 2, 4)),
-            ),
-        ),
+        (case(3, 1, 1, 1, 1, 0.0, "gelu", bias=False, inputs=(real(2, 3), real(2, 3))),),
         note=NOTE,
     ),
 )

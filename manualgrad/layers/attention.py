@@ -20,7 +20,7 @@ NAME = "scaled_dot_product_attention"
 
 def scores(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
     """S = s Q Kᵀ + M, where a boolean mask stands for 0 (True) and −∞ (False), a causal one for j ≤ i."""
-    s = wide(query) @ wide(key).transpose(-2, -1) * scale
+    s = wide(query) * scale @ wide(key).transpose(-2, -1)
     if is_causal:
         earlier = torch.ones(s.shape[-2:], dtype=torch.bool, device=s.device).tril()
         s = torch.where(earlier, s, NOWHERE)
@@ -29,8 +29,10 @@ def scores(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, sca
     return torch.where(mask, s, NOWHERE) if mask.dtype == torch.bool else s + mask
 
 
-def distribution(s: Tensor) -> Tensor:
-    """The softmax of every row; zeros for a row of −∞, a query that may look nowhere."""
+def distribution(s: Tensor, masked: bool) -> Tensor:
+    """The softmax of every row; if there is a mask, zeros for a row of −∞, a query that may look nowhere."""
+    if not masked:
+        return torch.softmax(s, -1)
     nowhere = (s == NOWHERE).all(-1, keepdim=True)
     return torch.softmax(s.masked_fill(nowhere, 0), -1).masked_fill(nowhere, 0)
 
@@ -65,7 +67,7 @@ class ScaledDotProductAttentionFunction(Function):
         is_causal: bool,
         scale: float,
     ):
-        weights = distribution(scores(query, key, attn_mask, is_causal, scale))
+        weights = distribution(scores(query, key, attn_mask, is_causal, scale), attn_mask is not None)
         weights = weights if kept is None else weights * kept * kept_scale
         output = weights @ wide(value)
         return output.to(query.dtype)
@@ -82,7 +84,8 @@ class ScaledDotProductAttentionFunction(Function):
     def backward(ctx, grad_output: Tensor):
         query, key, value, attn_mask, kept = ctx.saved_tensors
         need_query, need_key, need_value, need_mask, *_ = ctx.needs_input_grad
-        weights = distribution(scores(query, key, attn_mask, ctx.is_causal, ctx.scale))
+        s = scores(query, key, attn_mask, ctx.is_causal, ctx.scale)
+        weights = distribution(s, attn_mask is not None)
         g = wide(grad_output)
         grad_query = grad_key = grad_value = grad_mask = None
         if need_value:

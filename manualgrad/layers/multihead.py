@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules import linear as torch_linear
 
 from ..function import LOW, Function, apply, wide
+from ._masks import additive, check_axes, heads_of_mask, require
 from .arithmetic import add, concatenate
 from .attention import scaled_dot_product_attention, scores
 from .dropout import dropout
@@ -179,7 +178,7 @@ def multi_head_attention_forward(
         AssertionError: if shapes do not fit, or arguments exclude each other, as in torch.
         RuntimeError: if ``attn_mask`` has another shape, or ``is_causal`` stands without it.
     """
-    batched = _check_axes(query, key, value, key_padding_mask, attn_mask, num_heads)
+    batched = check_axes(query, key, value, key_padding_mask, attn_mask, num_heads)
     if not batched:
         query, key, value = _each(lambda x: x.unsqueeze(1), query, key, value)
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
@@ -195,30 +194,30 @@ def multi_head_attention_forward(
     else:
         attn_mask = additive("attn_mask", attn_mask, query.dtype)
         is_causal = False
-    _require(
+    require(
         features == embed_dim_to_check,
         f"the query must have embed_dim={embed_dim_to_check} features, but has shape {list(query.shape)}",
     )
-    _require(
+    require(
         features % num_heads == 0,
         f"num_heads={num_heads} must divide embed_dim, but embed_dim={features} is not divisible by it",
     )
     alike = key.shape[:2] == value.shape[:2] if use_separate_proj_weight else key.shape == value.shape
-    _require(alike, f"key {list(key.shape)} does not match value {list(value.shape)}")
+    require(alike, f"key {list(key.shape)} does not match value {list(value.shape)}")
     if use_separate_proj_weight:
         weights = (q_proj_weight, k_proj_weight, v_proj_weight)
         q, k, v = _project_apart(query, key, value, weights, in_proj_bias)
     else:
         q, k, v = _project(query, key, value, in_proj_weight, in_proj_bias)
-    attn_mask = _heads_of_mask(attn_mask, batch, num_heads, length, key.shape[0])
+    attn_mask = heads_of_mask(attn_mask, batch, num_heads, length, key.shape[0])
 
     columns = 0
     if bias_k is not None and bias_v is not None:
-        _require(static_k is None and static_v is None, "bias_k and bias_v go with no static_k and static_v")
+        require(static_k is None and static_v is None, "bias_k and bias_v go with no static_k and static_v")
         k = concatenate([k, bias_k.expand(1, batch, features)], 0)
         v = concatenate([v, bias_v.expand(1, batch, features)], 0)
         columns += 1
-    _require((bias_k is None) == (bias_v is None), "bias_k and bias_v are given together, or not at all")
+    require((bias_k is None) == (bias_v is None), "bias_k and bias_v are given together, or not at all")
     q, k, v = (_split_heads(x, num_heads) for x in (q, k, v))
     k = _static("static_k", static_k, k)
     v = _static("static_v", static_v, v)
@@ -229,7 +228,7 @@ def multi_head_attention_forward(
         attn_mask = pad(attn_mask, (0, columns))
     if key_padding_mask is not None:
         expected = [batch, k.shape[2] - columns]
-        _require(
+        require(
             list(key_padding_mask.shape) == expected,
             f"key_padding_mask must have shape (B, S) = {expected}, but has {list(key_padding_mask.shape)}",
         )
@@ -255,68 +254,6 @@ def multi_head_attention_forward(
         output = output.squeeze(1)
         attn_weights = None if attn_weights is None else attn_weights.squeeze(0)
     return output, attn_weights
-
-
-def additive(
-    name: str,
-    mask: Tensor | None,
-    dtype: torch.dtype,
-    other: Tensor | None = None,
-    other_name: str = "attn_mask",
-) -> Tensor | None:
-    """A mask as numbers to be added to scores: −∞ for True. ``other`` is the mask that it goes with.
-
-    Raises:
-        AssertionError: if the mask holds integers.
-    """
-    if mask is None:
-        return None
-    _require(
-        mask.dtype == torch.bool or mask.is_floating_point(),
-        f"{name} must be boolean or floating point, but is {mask.dtype}",
-    )
-    if other is not None and other.dtype != mask.dtype:
-        warnings.warn(
-            f"multi_head_attention: {name} is {mask.dtype}, but {other_name} is {other.dtype}; such a mix is "
-            "deprecated in torch, give both in one dtype",
-            stacklevel=3,
-        )
-    if mask.is_floating_point():
-        return mask
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf"))
-
-
-def _require(condition: bool, message: str) -> None:
-    # torch raises AssertionError for most of what is wrong with the arguments of attention.
-    if not condition:
-        raise AssertionError(f"multi_head_attention: {message}")
-
-
-def _check_axes(query, key, value, key_padding_mask, attn_mask, num_heads: int) -> bool:
-    # Whether there is an axis of samples.
-    _require(
-        query.dim() in (2, 3),
-        f"query must have shape (L, B, E), or (L, E) unbatched, but has {list(query.shape)}",
-    )
-    _require(
-        key.dim() == value.dim() == query.dim(),
-        f"key and value must have {query.dim()} axes, as the query, but have shapes {list(key.shape)} and "
-        f"{list(value.shape)}",
-    )
-    _require(
-        key_padding_mask is None or key_padding_mask.dim() == query.dim() - 1,
-        "key_padding_mask must have shape (B, S), or (S) unbatched, but has "
-        f"{None if key_padding_mask is None else list(key_padding_mask.shape)}",
-    )
-    if attn_mask is not None:
-        shape = list(attn_mask.shape)
-        _require(len(shape) in (2, 3), f"attn_mask must have shape (L, S) or (B·H, L, S), but has {shape}")
-        expected = [num_heads, query.shape[0], key.shape[0]]
-        _require(
-            query.dim() == 3 or len(shape) == 2 or shape == expected,
-            f"attn_mask must have shape (H, L, S) = {expected}, but has {shape}",
-        )
-    return query.dim() == 3
 
 
 def _each(
@@ -346,13 +283,13 @@ def _project(query, key, value, weight: Tensor | None, bias: Tensor | None) -> t
 def _project_apart(query, key, value, weights: tuple, bias: Tensor | None) -> tuple[Tensor, ...]:
     features = query.shape[-1]
     for name, x, weight in zip("qkv", (query, key, value), weights):
-        _require(weight is not None, f"use_separate_proj_weight=True needs {name}_proj_weight")
+        require(weight is not None, f"use_separate_proj_weight=True needs {name}_proj_weight")
         expected = [features, x.shape[-1]]
-        _require(
+        require(
             list(weight.shape) == expected,
             f"{name}_proj_weight must have shape {expected}, but has {list(weight.shape)}",
         )
-    _require(
+    require(
         bias is None or bias.shape[0] == 3 * features,
         f"in_proj_bias must have {3 * features} elements, but has {None if bias is None else bias.shape[0]}",
     )
@@ -362,18 +299,6 @@ def _project_apart(query, key, value, weights: tuple, bias: Tensor | None) -> tu
 def _linears(inputs: tuple, weights: tuple, bias: Tensor | None) -> tuple[Tensor, ...]:
     biases = (None,) * 3 if bias is None else bias.split(bias.shape[0] // 3)
     return tuple(linear(x, w, b) for x, w, b in zip(inputs, weights, biases))
-
-
-def _heads_of_mask(mask: Tensor | None, batch: int, heads: int, length: int, keys: int) -> Tensor | None:
-    # (L, S) or (B·H, L, S) -> broadcast to (B, H, L, S)
-    if mask is None:
-        return None
-    shape = (length, keys) if mask.dim() == 2 else (batch * heads, length, keys)
-    if tuple(mask.shape) != shape:
-        raise RuntimeError(
-            f"multi_head_attention: attn_mask must have shape {list(shape)}, but has {list(mask.shape)}"
-        )
-    return mask.reshape(*((1, 1) if mask.dim() == 2 else (batch, heads)), length, keys)
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
@@ -387,7 +312,7 @@ def _static(name: str, static: Tensor | None, projected: Tensor) -> Tensor:
     if static is None:
         return projected
     batch, heads, _, width = projected.shape
-    _require(
+    require(
         static.shape[0] == batch * heads and static.shape[2] == width,
         f"{name} must have shape (B·H, S, E/H) = ({batch * heads}, S, {width}), but has {list(static.shape)}",
     )

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from ..function import transforming, values_known
+from ._masks import additive
 from .arithmetic import add
 from .dropout import Dropout
 from .exponential import elu
 from .gating import gelu, silu
 from .leaky import leaky_relu
 from .linear import Linear
-from .multihead import MultiheadAttention, NonDynamicallyQuantizableLinear, additive, followed_by
+from .multihead import MultiheadAttention, NonDynamicallyQuantizableLinear, followed_by
 from .normalization import LayerNorm
 from .piecewise import relu
 
