@@ -59,7 +59,7 @@ class Largest(torch.utils._python_dispatch.TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("options", "rows"),
-    [(None, 4), (Options and Options(batch_chunk_size=2), 2), (Options and Options(), 2)],
+    [(None, 8), (Options and Options(batch_chunk_size=2), 2), (Options and Options(), 2)],
     ids=["default", "batch_chunk_size", "auto"],
 )
 def test_logits_are_never_whole(options, rows):

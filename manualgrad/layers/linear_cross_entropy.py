@@ -238,9 +238,9 @@ def linear_cross_entropy(
         label_smoothing: ε in [0, 1]: the target is mixed with this much of the uniform distribution.
         options: a :class:`torch.nn.LinearCrossEntropyOptions`. Its ``batch_chunk_size`` or
             ``chunking_method`` says how many samples make a chunk; without options a chunk's logits are about
-            as large as the input. The other fields choose between memory and precision, and whether backward
-            may run again, for torch's way of computing: here sums are always taken in float32 or better, and
-            backward may run again.
+            as large as the input or the weight. The other fields choose between memory and precision, and
+            whether backward may run again, for torch's way of computing: here sums are always taken in
+            float32 or better, and backward may run again.
 
     Raises:
         ValueError, RuntimeError: if shapes, dtypes or options do not fit.
@@ -327,13 +327,14 @@ def _check_probabilities(z: Tensor, target: Tensor, weight: Tensor | None, reduc
 
 
 def _rows_of_a_chunk(x: Tensor, size: int, options: Any) -> int:
-    # The next power of two above N I / (number of logits of a sample), unless the options say otherwise.
+    # Unless the options say otherwise, so many that their logits are about as large as the input or the
+    # weight, whichever is larger: the gradients are that large too.
     samples, features = x.shape
     if options is not None:
         chosen = options._adjust(samples, max(features, 1), size, x.dtype, x.device)
         return max(chosen.batch_chunk_size, 1)
-    target = -(-samples // max(-(-size // max(features, 1)), 1))
-    return max(min(1 << max(target - 1, 0).bit_length(), samples), 1)
+    as_large_as_input = -(-samples * features // max(size, 1))
+    return max(min(max(as_large_as_input, features), samples), 1)
 
 
 def _autocasts(x: Tensor) -> bool:
