@@ -37,6 +37,7 @@ from .layers.pooling import (
     MaxPool3d,
 )
 from .layers.reshape import Flatten, Identity, Unflatten
+from .layers.rnn import GRU, LSTM, RNN
 from .layers.rnn_cell import GRUCell, LSTMCell, RNNCell
 from .layers.softmax import LogSoftmax, Softmax, Softmin
 from .layers.sparse import Embedding
@@ -44,6 +45,9 @@ from .layers.sparse import Embedding
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
