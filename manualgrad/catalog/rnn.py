@@ -55,7 +55,7 @@ ROWS: tuple[Layer, ...] = (
         (
             case(2, 2, inputs=(real(3, 2, 2), real(1, 2, 2))),
             case(2, 2, nonlinearity="relu", bias=False, batch_first=True, inputs=real(2, 3, 2)),
-            case(1, 1, 2, bidirectional=True, dropout=0.4, inputs=real(3, 1), training=False),
+            case(1, 1, 2, bidirectional=True, dropout=0.4, inputs=real(2, 1), training=False),
             case(2, 1, bidirectional=True, inputs=(real(6, 2), real(2, 3, 1)), arrange=packed_unsorted),
             case(1, 2, inputs=real(6, 1), arrange=packed),
             case(2, 2, inputs=real(3, 0, 2)),
@@ -69,7 +69,7 @@ ROWS: tuple[Layer, ...] = (
         (
             case(2, 2, inputs=(real(3, 2, 2), real(1, 2, 2), real(1, 2, 2)), arrange=two_states),
             case(1, 3, proj_size=2, batch_first=True, inputs=real(2, 3, 1)),
-            case(1, 1, 2, bidirectional=True, dropout=0.4, bias=False, inputs=real(3, 1), training=False),
+            case(1, 1, 2, bidirectional=True, dropout=0.4, bias=False, inputs=real(2, 1), training=False),
             case(
                 *(1, 2),
                 bidirectional=True,
@@ -89,7 +89,7 @@ ROWS: tuple[Layer, ...] = (
         rnn.gru,
         (
             case(2, 2, inputs=(real(3, 2, 2), real(1, 2, 2))),
-            case(1, 1, 2, bidirectional=True, dropout=0.4, inputs=real(3, 1), training=False),
+            case(1, 1, 2, bidirectional=True, dropout=0.4, inputs=real(2, 1), training=False),
             case(2, 2, bias=False, batch_first=True, inputs=real(2, 3, 2)),
             case(1, 1, bidirectional=True, inputs=(real(6, 1), real(2, 3, 1)), arrange=packed_unsorted),
             case(2, 2, inputs=real(3, 0, 2)),

@@ -17,8 +17,8 @@ then ∂L/∂W_hh = Σ_t δ_tᵀ h_{t−1} is one matrix product over the rows o
 J_{t−k+1}ᵀ … J_tᵀ g_t. In an RNN J = diag(φ′) W_hh. If the largest singular value of every J is at most s < 1,
 the product is at most sᵏ, and what is far back has no influence; where J stretches, it can grow as fast
 (Bengio, Simard, Frasconi 1994, doi:10.1109/72.279181). The LSTM's c_t = f_t ⊙ c_{t−1} + … and the GRU's
-h_t = z_t ⊙ h_{t−1} + … have a way through time whose Jacobian is diag(f_t) or diag(z_t), which the network can
-keep near 1.
+h_t = z_t ⊙ h_{t−1} + … have a way through time whose Jacobian is diag(f_t) or diag(z_t), which the
+network can keep near 1.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def save_for_sequence(ctx, x, weight_ih, weight_hh, *further: Tensor | None) -> 
 class RNNFunction(Function):
     """A layer of an Elman network, in one direction over a sequence.
 
-    Forward    for t = 1 … T:   a_t = W_ih x_t + b_ih + W_hh h_{t−1} + b_hh,   h_t = φ(a_t),   φ = tanh or relu
+    Forward    for t = 1 … T:   a_t = W_ih x_t + b_ih + W_hh h_{t−1} + b_hh,   h_t = φ(a_t)   (tanh or relu)
                W_ih x_t is needed for all t and waits for none: one matrix product before the loop
     Backward   g_t = ∂L/∂h_t from outside.  h_t reaches L there and through a_{t+1}, of which it is W_hh's
                factor, and φ′ is a function of h_t (1 − h_t², or [h_t > 0]).  For t = T … 1, δ_{T+1} = 0:
@@ -168,7 +168,8 @@ class RNNFunction(Function):
         slopes = rnn_slope(h, ctx.relu).split(batch_sizes)
         deltas, begun, carry = list(g), [], None
         for t, before in reversed(list(walk(batch_sizes, ctx.reverse))):
-            deltas[t] = (g[t] if carry is None else g[t] + carry) * slopes[t]
+            eta = g[t] if carry is None else g[t] + carry
+            deltas[t] = (eta * slopes[t]).to(h.dtype)
             carry = leave(deltas[t] @ weight_hh, before, begun)
         delta = torch.cat(deltas)
         h_before = previous(h, h_0.to(h.dtype), batch_sizes, ctx.reverse) if needs[2] else None
@@ -263,7 +264,7 @@ class LSTMFunction(Function):
             gamma = mu * m_to_c[t]
             gamma = gamma if k is None else gamma + k[t]
             gamma = gamma if carry_c is None else gamma + carry_c
-            delta = torch.cat((gamma, gamma, gamma, mu.to(gamma.dtype)), 1) * to_a[t]
+            delta = torch.cat((gamma, gamma, gamma, mu), 1) * to_a[t]
             delta = deltas[t] = (delta if of_a is None else delta + of_a[t]).to(gates.dtype)
             carry_h = leave(delta @ weight_hh, before, begun_h)
             carry_c = leave(gamma * c_to_c[t], before, begun_c)

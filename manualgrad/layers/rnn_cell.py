@@ -73,6 +73,7 @@ def projection_gradients(
 
 def rnn_slope(y: Tensor, relu: bool) -> Tensor:
     """φ′ by what φ returned: 1 − y² of tanh, and of relu 1 where y > 0."""
+    y = wide(y)
     return torch.where(y <= 0, 0.0, 1.0).to(y.dtype) if relu else 1 - y * y
 
 
@@ -111,7 +112,7 @@ class RNNCellFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         x, h, weight_ih, weight_hh, y = ctx.saved_tensors
-        delta = grad_y * rnn_slope(y, ctx.relu)
+        delta = (grad_y * rnn_slope(y, ctx.relu)).to(y.dtype)
         grad_h = (delta @ weight_hh).to(ctx.state_dtype) if ctx.needs_input_grad[5] else None
         grads = projection_gradients(ctx.needs_input_grad, delta, delta, x, h, weight_ih, y.dtype)
         return *grads, grad_h, None
@@ -198,9 +199,9 @@ def lstm_factors(gates: Tensor, c: Tensor, c_next: Tensor) -> tuple[Tensor, Tens
         c′, c′, c′, h′ to the gates i, f, g, o: [g, c, i, tanh c′], shape (*, 4H).
         gates to a: [i (1 − i), f (1 − f), 1 − g², o (1 − o)], shape (*, 4H).
     """
-    i, f, g, o = gates.chunk(4, 1)
-    tanh_c = c_next.tanh()
-    to_gates = torch.cat((g.to(c.dtype), c, i.to(c.dtype), tanh_c), 1)
+    i, f, g, o = wide(gates).chunk(4, 1)
+    tanh_c = wide(c_next).tanh()
+    to_gates = torch.cat((g, wide(c), i, tanh_c), 1)
     slopes = torch.cat((i * (1 - i), f * (1 - f), 1 - g * g, o * (1 - o)), 1)
     return o * (1 - tanh_c * tanh_c), f, to_gates, slopes
 
@@ -320,17 +321,15 @@ def gru_factors(gates: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h′ to a_r, a_z, q: the same with q r (1 − r) behind it, (h − n) z (1 − z), the same with r behind it,
             shape (*, 3H).
     """
-    r, z, n, q = gates.chunk(4, 1)
+    r, z, n, q = wide(gates).chunk(4, 1)
     to_n = (1 - z) * (1 - n * n)
-    to_hh = torch.cat(
-        ((to_n * q * r * (1 - r)).to(h.dtype), (h - n) * z * (1 - z), (to_n * r).to(h.dtype)), 1
-    )
+    to_hh = torch.cat((to_n * q * r * (1 - r), (wide(h) - n) * z * (1 - z), to_n * r), 1)
     return z, to_n, to_hh
 
 
 def gru_gates_to_projections(grad_gates: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
     """What gradients of the gates (r, z, n, q) themselves add to δ_n, and to [δ_r, δ_z, δ_q]."""
-    r, z, n, q = gates.chunk(4, 1)
+    r, z, n, q = wide(gates).chunk(4, 1)
     grad_r, grad_z, grad_n, grad_q = grad_gates.chunk(4, 1)
     delta_n = grad_n * (1 - n * n)
     delta_r = (grad_r + delta_n * q) * r * (1 - r)
