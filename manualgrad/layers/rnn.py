@@ -24,7 +24,6 @@ network can keep near 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -145,12 +144,11 @@ class RNNFunction(Function):
         reverse: bool,
         relu: bool,
     ):
-        a_ih = linear(x, weight_ih, summed(bias_ih, bias_hh)).split(batch_sizes)
-        recurrent = weight_hh.transpose(0, 1)
+        a_ih = linear(x, weight_ih, bias_ih).split(batch_sizes)
         h_0 = h_0.to(x.dtype)
         h, found = h_0.narrow(0, 0, 0), list(a_ih)
         for t, _ in walk(batch_sizes, reverse):
-            a = torch.addmm(a_ih[t], enter(h, batch_sizes[t], h_0), recurrent)
+            a = a_ih[t] + linear(enter(h, batch_sizes[t], h_0), weight_hh, bias_hh)
             h = found[t] = a.relu() if relu else a.tanh()
         return torch.cat(found)
 
@@ -176,11 +174,6 @@ class RNNFunction(Function):
         grad_h_0 = torch.cat(begun[::-1]).to(ctx.state_dtype) if needs[5] else None
         grads = projection_gradients(needs, delta, delta, x, h_before, weight_ih, h.dtype)
         return *grads, grad_h_0, None, None, None
-
-
-def summed(bias_ih: Tensor | None, bias_hh: Tensor | None) -> Tensor | None:
-    """Both biases as one, where both projections are only added."""
-    return bias_hh if bias_ih is None else bias_ih if bias_hh is None else bias_ih + bias_hh
 
 
 class LSTMFunction(Function):
@@ -222,13 +215,13 @@ class LSTMFunction(Function):
         batch_sizes: BatchSizes,
         reverse: bool,
     ):
-        a_ih = linear(x, weight_ih, summed(bias_ih, bias_hh)).split(batch_sizes)
-        recurrent = weight_hh.transpose(0, 1)
+        a_ih = linear(x, weight_ih, bias_ih).split(batch_sizes)
         h, c = h_0.narrow(0, 0, 0), c_0.narrow(0, 0, 0)
         all_h, all_c, all_gates = list(a_ih), list(a_ih), list(a_ih)
         for t, _ in walk(batch_sizes, reverse):
             h, c = enter(h, batch_sizes[t], h_0), enter(c, batch_sizes[t], c_0)
-            m, c, all_gates[t] = lstm_step(torch.addmm(a_ih[t], h.to(x.dtype), recurrent), c)
+            a = a_ih[t] + linear(h.to(x.dtype), weight_hh, bias_hh)
+            m, c, all_gates[t] = lstm_step(a, c)
             h = m if weight_hr is None else linear(m.to(x.dtype), weight_hr)
             all_h[t], all_c[t] = h, c
         gates = torch.cat([torch.cat(one) for one in zip(*all_gates)], 1)
@@ -488,13 +481,14 @@ def _network(name: str, blocks: int, layer: Callable, args: tuple, kwargs: dict)
     projected = len(states) == 2 and states[0].shape[2] != states[1].shape[2]
     weights = _weights_by_layer(name, given["params"], stacked, given["has_biases"], projected)
     _check_states(name, states, stacked, batch_sizes[0])
+    by_layer = [state.unbind(0) for state in states]
     found = []
     for depth in range(given["num_layers"]):
         read = []
         for direction in range(directions):
             k, reverse = depth * directions + direction, direction == 1
             *weight_and_bias, weight_hr = weights[k]
-            initial = [state.select(0, k) for state in states]
+            initial = [state[k] for state in by_layer]
             _check_weights(name, blocks, k, rows, initial, weights[k])
             *factors, weight_hr = low(rows, *weight_and_bias, weight_hr)
             over_time = layer(factors, weight_hr, initial, batch_sizes, reverse)
@@ -503,7 +497,9 @@ def _network(name: str, blocks: int, layer: Callable, args: tuple, kwargs: dict)
         rows = concatenate(read, 1)
         if given["train"] and given["dropout"] != 0 and depth < given["num_layers"] - 1:
             rows = drop(rows, given["dropout"], True)
-    lasts = [concatenate(states, 0) for states in zip(*found)]
+    # Copies, because what is saved for backward may not be overwritten, and what a layer returns may.
+    rows = rows.clone() if directions == 1 else rows
+    lasts = [states[0].clone() if stacked == 1 else concatenate(states, 0) for states in zip(*found)]
     if packed:
         return rows, *lasts
     output = rows.reshape(len(batch_sizes), batch_sizes[0], rows.shape[1])
@@ -557,14 +553,13 @@ def _check_weights(name: str, blocks: int, k: int, x: Tensor, states: list[Tenso
 def _last(states: Tensor, batch_sizes: BatchSizes, reverse: bool) -> Tensor:
     """The state in which each sample ended: behind the step read last that it takes part in."""
     if reverse:
-        return states.narrow(0, 0, batch_sizes[0])
-    starts = list(accumulate(batch_sizes, initial=0))
-    ended = []
-    for t in reversed(range(len(batch_sizes))):
-        going_on = batch_sizes[t + 1] if t + 1 < len(batch_sizes) else 0
-        if going_on < batch_sizes[t] or t + 1 == len(batch_sizes):
-            ended.append(states.narrow(0, starts[t] + going_on, batch_sizes[t] - going_on))
-    return concatenate(ended, 0)
+        return states.split((batch_sizes[0], states.shape[0] - batch_sizes[0]))[0]
+    if batch_sizes[0] == batch_sizes[-1]:
+        return states.split((states.shape[0] - batch_sizes[-1], batch_sizes[-1]))[1]
+    going_on = (*batch_sizes[1:], 0)
+    ended = [rows - further for rows, further in zip(batch_sizes, going_on)]
+    parts = states.split([length for pair in zip(going_on, ended) for length in pair])
+    return concatenate([parts[2 * t + 1] for t in reversed(range(len(ended))) if ended[t]], 0)
 
 
 class RNN(nn.RNN):
