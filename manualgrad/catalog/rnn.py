@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from ..layers import rnn
+from ..layers import arithmetic, rnn
 from .row import Layer
 from .samples import call, case, given, real
 
@@ -50,7 +50,7 @@ COMPILING = "torch.compile takes it, as it takes torch's, with torch._dynamo.con
 ROWS: tuple[Layer, ...] = (
     Layer(
         rnn.RNN,
-        (rnn.RNNFunction, rnn.IndexSelectFunction),
+        (rnn.RNNFunction, arithmetic.IndexSelectFunction),
         rnn.rnn_tanh,
         (
             case(2, 2, inputs=(real(3, 2, 2), real(1, 2, 2))),
@@ -98,8 +98,8 @@ ROWS: tuple[Layer, ...] = (
     ),
     Layer(
         None,
-        (rnn.IndexSelectFunction,),
-        rnn.index_select,
+        (arithmetic.IndexSelectFunction,),
+        arithmetic.index_select,
         (
             call(real(4, 3), given(2, 0, 2), arrange=by_rows),
             call(real(2, 3), given(1, 2, 0), arrange=by_columns),

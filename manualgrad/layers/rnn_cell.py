@@ -63,9 +63,9 @@ def projection_gradients(
     shared = delta_ih is delta_hh
     delta_ih = delta_ih.to(dtype)
     delta_hh = delta_ih if shared else delta_hh.to(dtype)
-    grad_x = delta_ih @ weight_ih if needs[0] else None
-    grad_weight_ih = delta_ih.transpose(0, 1) @ x if needs[1] else None
-    grad_weight_hh = delta_hh.transpose(0, 1) @ h.to(dtype) if needs[2] else None
+    grad_x = None if weight_ih is None else delta_ih @ weight_ih
+    grad_weight_ih = None if x is None else delta_ih.transpose(0, 1) @ x
+    grad_weight_hh = delta_hh.transpose(0, 1) @ h.to(dtype) if needs[2] and h is not None else None
     grad_bias_ih = wide(delta_ih).sum(0).to(dtype) if needs[3] else None
     grad_bias_hh = wide(delta_hh).sum(0).to(dtype) if needs[4] else None
     return grad_x, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh
