@@ -115,6 +115,8 @@ from .layers.pooling import (
     MaxPool3d,
 )
 from .layers.reshape import Flatten, Identity, Unflatten
+from .layers.rnn import GRU, LSTM, RNN
+from .layers.rnn_cell import GRUCell, LSTMCell, RNNCell
 from .layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from .layers.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.sparse import Embedding, EmbeddingBag
@@ -133,6 +135,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -183,6 +188,7 @@ __all__ = [
     "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -200,6 +206,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "LayerNorm",
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
@@ -249,6 +256,7 @@ __all__ = [
     "PoissonNLLLoss",
     "RMSNorm",
     "RNNBase",
+    "RNNCell",
     "RNNCellBase",
     "RReLU",
     "ReLU",

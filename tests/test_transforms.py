@@ -48,13 +48,21 @@ def test_vmap_of_grad(row, case):
         assert_close(torch.utils._pytree.tree_map(lambda t, k=k: t[k], got), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("row", "case"), cases(wanted=plain))
+def shapes_known(row, case):
+    """The lengths of packed sequences are values of a tensor, and shapes follow from them: torch.compile
+    cannot trace that, in torch's layers neither."""
+    return plain(row, case) and not (case.arrange and case.arrange.__name__.startswith("packed"))
+
+
+@pytest.mark.parametrize(("row", "case"), cases(wanted=shapes_known))
 def test_compile_fullgraph(row, case):
     """torch.compile takes forward and backward without a break, and computes the same."""
     expected = run(case, row.ours)
     torch.compiler.reset()
     module, inputs = build(case, row.ours)
-    outputs = call(torch.compile(module, fullgraph=True, backend="aot_eager"), inputs, case)
+    # Without allow_rnn it refuses torch's RNN, LSTM and GRU, and with them every subclass.
+    with torch._dynamo.config.patch(allow_rnn=True):
+        outputs = call(torch.compile(module, fullgraph=True, backend="aot_eager"), inputs, case)
     got = outputs, gradients(outputs, wanted_tensors(module, inputs)), dict(module.named_buffers())
     assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
@@ -70,8 +78,10 @@ def test_autocast(row, case, dtype):
     for cls in (row.ours, row.torchs):
         module, inputs = build(case, cls, torch.float32)
         inputs = tuple(t.detach().to(dtype).requires_grad_() if t.is_floating_point() else t for t in inputs)
+        # oneDNN's LSTM has no bfloat16 on many CPUs; without it torch takes its own.
+        onednn = torch.backends.mkldnn.flags(enabled=row.name != "LSTM")
         try:
-            with torch.autocast("cpu", torch.bfloat16):
+            with onednn, torch.autocast("cpu", torch.bfloat16):
                 outputs = call(module, inputs, case)
             found.append((outputs, gradients(outputs, wanted_tensors(module, inputs))))
         except RuntimeError as error:

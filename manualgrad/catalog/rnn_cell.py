@@ -2,8 +2,53 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
+from ..layers import rnn_cell
 from .row import Layer
+from .samples import case, real
 
 __all__ = ["ROWS"]
 
-ROWS: tuple[Layer, ...] = ()
+
+def two_states(x: Tensor, h: Tensor, c: Tensor) -> tuple:
+    """The states as one argument."""
+    return x, (h, c)
+
+
+ROWS: tuple[Layer, ...] = (
+    Layer(
+        rnn_cell.RNNCell,
+        (rnn_cell.RNNCellFunction,),
+        rnn_cell.rnn_tanh_cell,
+        (
+            case(2, 3, inputs=(real(4, 2), real(4, 3))),
+            case(2, 3, nonlinearity="relu", inputs=(real(4, 2), real(4, 3))),
+            case(2, 3, bias=False, inputs=real(4, 2)),
+            case(2, 3, inputs=(real(2), real(3))),
+            case(2, 3, inputs=(real(0, 2), real(0, 3))),
+        ),
+    ),
+    Layer(
+        rnn_cell.LSTMCell,
+        (rnn_cell.LSTMCellFunction,),
+        rnn_cell.lstm_cell,
+        (
+            case(2, 3, inputs=(real(4, 2), real(4, 3), real(4, 3)), arrange=two_states),
+            case(2, 3, bias=False, inputs=real(4, 2)),
+            case(2, 3, inputs=(real(2), real(3), real(3)), arrange=two_states),
+            case(2, 3, inputs=real(0, 2)),
+        ),
+    ),
+    Layer(
+        rnn_cell.GRUCell,
+        (rnn_cell.GRUCellFunction,),
+        rnn_cell.gru_cell,
+        (
+            case(2, 3, inputs=(real(4, 2), real(4, 3))),
+            case(2, 3, bias=False, inputs=real(4, 2)),
+            case(2, 3, inputs=(real(2), real(3))),
+            case(2, 3, inputs=real(0, 2)),
+        ),
+    ),
+)

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from ..function import Function, apply, wide
 
-__all__ = ["AddFunction", "ConcatenateFunction", "add", "concatenate"]
+__all__ = [
+    "AddFunction",
+    "ConcatenateFunction",
+    "IndexSelectFunction",
+    "add",
+    "concatenate",
+    "index_select",
+]
 
 
 class AddFunction(Function):
@@ -48,6 +55,36 @@ class AddFunction(Function):
 def add(input: Tensor, other: Tensor) -> Tensor:
     """``input + other``, as :func:`torch.add`."""
     return apply(AddFunction, input, other)
+
+
+class IndexSelectFunction(Function):
+    """Chosen entries of an axis, in a given order.
+
+    Forward    y_k = x_{index(k)} along ``dim``
+    Backward   x_j is responsible for every y_k that it was copied to:   ∂L/∂x_j = Σ_{k: index(k) = j} g_k
+    Shapes     x: any;   index: (K);   y: as x, but of length K along ``dim``
+    Saves      index
+    """
+
+    @staticmethod
+    def forward(x: Tensor, dim: int, index: Tensor):
+        return x.index_select(dim, index)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, ctx.dim, index = inputs
+        ctx.shape = tuple(x.shape)
+        ctx.save_for_backward(index)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        (index,) = ctx.saved_tensors
+        return grad_y.new_zeros(ctx.shape).index_add(ctx.dim, index, grad_y), None, None
+
+
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The entries ``index`` of axis ``dim``, as :func:`torch.index_select`."""
+    return apply(IndexSelectFunction, input, dim, index)
 
 
 class ConcatenateFunction(Function):
