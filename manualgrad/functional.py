@@ -1,6 +1,6 @@
 """Every function with a hand-written backward, under the names of :mod:`torch.nn.functional`."""
 
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, scaled_grouped_mm, scaled_mm
 
 from .layers.activation import logsigmoid, sigmoid, softplus, softsign, tanh, tanhshrink
 from .layers.attention import scaled_dot_product_attention
@@ -208,6 +208,8 @@ __all__ = [
     "rrelu",
     "rrelu_",
     "scaled_dot_product_attention",
+    "scaled_grouped_mm",
+    "scaled_mm",
     "selu",
     "selu_",
     "sigmoid",

@@ -19,6 +19,7 @@ MODULES = {
 
 FUNCTIONS = {
     "one_hot": "of integers, which have no derivative",
+    **dict.fromkeys(("scaled_grouped_mm", "scaled_mm"), "of 8-bit floats: torch has no derivative either"),
 }
 
 # Names that torch.nn.functional happens to hold, and that are not for its users.
