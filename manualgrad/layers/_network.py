@@ -47,7 +47,8 @@ def network(name: str, blocks: int, layer: Callable, args: tuple, kwargs: dict) 
         raise TypeError(f"{name}: expected the arguments ({', '.join(names)}), but got {sorted(given)}")
     states = given["hx"] if isinstance(given["hx"], (tuple, list)) else (given["hx"],)
     if len(states) != (2 if name == "lstm" else 1):
-        raise RuntimeError(f"{name}: hx must hold two hidden states, h and c, but it holds {len(states)}")
+        wanted = "two hidden states, h and c" if name == "lstm" else "one hidden state, a tensor"
+        raise RuntimeError(f"{name}: hx must hold {wanted}, but it holds {len(states)}")
     if packed:
         rows, batch_sizes = given["data"], tuple(given["batch_sizes"].tolist())
     else:
