@@ -75,9 +75,12 @@ class Conformance:
         rows = [row for row in CATALOG if row.functions]
         lines = ["| layer | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
         lines += [f"| `{r.name}` | {' | '.join(self.cell(r.name, test) for test in COLUMNS)} |" for r in rows]
-        reasons = [f"- `{r.name}`, {COLUMNS[test]}: {why}" for r in rows for test, why in r.cannot.items()]
-        if reasons:
-            lines += ["", "What cannot be, and why:", "", *reasons]
+        lines += ["", "Cases that cannot pass, and why:", ""]
+        for row in rows:
+            reasons = {(COLUMNS[test], why) for case in row.cases for test, why in case.cannot.items()}
+            lines += [f"- `{row.name}`, {column}: {why}" for column, why in sorted(reasons)]
+        lines += ["", "Where torch's numbers are not the rule, and other notes:", ""]
+        lines += [f"- `{row.name}`: {row.note}" for row in rows if row.note]
         return HEAD.format(command=COMMAND, torch=torch.__version__) + "\n".join(lines) + "\n"
 
     def cell(self, layer: str, test: str) -> str:

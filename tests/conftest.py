@@ -6,6 +6,7 @@ import pytest
 import torch
 from conformance import Conformance
 
+from manualgrad.catalog import Case
 from recipes.compat import import_torchvision
 
 import_torchvision()
@@ -33,6 +34,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "cuda" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        row = getattr(item, "callspec", None) and item.callspec.params.get("row")
-        if row and item.originalname in row.cannot:
-            item.add_marker(pytest.mark.xfail(reason=row.cannot[item.originalname], strict=True))
+        case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+        if isinstance(case, Case) and item.originalname in case.cannot:
+            item.add_marker(pytest.mark.xfail(reason=case.cannot[item.originalname], strict=True))

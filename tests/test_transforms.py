@@ -16,12 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from manualgrad.catalog import tensors_of
 
 
-def plain(row, case):
-    """No transform can follow a sparse gradient, or a forward that rewrites a weight."""
-    return not case.kwargs.get("sparse") and not case.kwargs.get("max_norm")
-
-
-@pytest.mark.parametrize(("row", "case"), cases(wanted=plain))
+@pytest.mark.parametrize(("row", "case"), cases())
 def test_vmap_of_grad(row, case):
     """Per-sample gradients by vmap are those computed one by one."""
     module, inputs = build(case, row.ours)
@@ -48,13 +43,7 @@ def test_vmap_of_grad(row, case):
         assert_close(torch.utils._pytree.tree_map(lambda t, k=k: t[k], got), expected, rtol=1e-10, atol=1e-10)
 
 
-def shapes_known(row, case):
-    """The lengths of packed sequences are values of a tensor, and shapes follow from them: torch.compile
-    cannot trace that, in torch's layers neither."""
-    return plain(row, case) and not (case.arrange and case.arrange.__name__.startswith("packed"))
-
-
-@pytest.mark.parametrize(("row", "case"), cases(wanted=shapes_known))
+@pytest.mark.parametrize(("row", "case"), cases())
 def test_compile_fullgraph(row, case):
     """torch.compile takes forward and backward without a break, and computes the same."""
     expected = run(case, row.ours)
@@ -71,7 +60,7 @@ TORCH_CANNOT_AUTOCAST = {"AdaptiveLogSoftmaxWithLoss"}  # it copies bfloat16 int
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize(("row", "case"), cases(wanted=plain))
+@pytest.mark.parametrize(("row", "case"), cases())
 def test_autocast(row, case, dtype):
     """Under autocast outputs have torch's dtype, gradients the dtype of their tensor, and both its values."""
     found = []

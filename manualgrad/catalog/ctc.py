@@ -59,10 +59,6 @@ ROWS: tuple[Layer, ...] = (
             ),
             of(LOGITS, REPEATED, zero_infinity=True, forward=IMPOSSIBLE),
         ),
-        cannot={
-            "test_samples": "PyTorch's table compares the gradients of log_probs, of which torch's is no "
-            "derivative; tests/test_ctc.py compares, for the same samples, those of the logits"
-        },
         note="the gradient of log_probs is the derivative, which torch's becomes behind a log-softmax only",
     ),
 )

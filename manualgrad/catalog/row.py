@@ -63,6 +63,7 @@ class Case:
         arrange: makes the positional arguments of ``forward`` from the tensors of ``inputs``, if they are
             more than these: a function of a module, so that it can be pickled.
         no_derivative: why what backward returns is, by definition, not the derivative of forward; else "".
+        cannot: what cannot be done with this case, by the name of the test that then has to fail, and why.
     """
 
     args: tuple = ()
@@ -72,6 +73,7 @@ class Case:
     training: bool = True
     arrange: Callable[..., tuple] | None = None
     no_derivative: str = ""
+    cannot: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         shown = [_show(a) for a in self.args] + [f"{k}={_show(v)}" for k, v in self.kwargs.items()]
@@ -122,8 +124,6 @@ class Layer:
         edges: further cases at kinks, ties and infinities, where only agreement with torch can be asked for.
         saves_no_input: with its parameters frozen, a gradient of the input does not need the input.
         random: whether forward draws random numbers.
-        cannot: what the layer cannot do, by the name of the test that asks for it, and the reason, which is
-            a mathematical one. That test then has to fail.
         note: what differs from the rule, and why.
         reference: a function in torch's place, where torch's own does not know float64; a test of its own
             then compares with torch's.
@@ -136,7 +136,6 @@ class Layer:
     edges: tuple[Case, ...] = ()
     saves_no_input: bool = False
     random: bool = False
-    cannot: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     reference: Callable | None = None
 

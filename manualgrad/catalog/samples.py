@@ -82,7 +82,7 @@ def plane(ndim: int, *lead: int, extra: int = 0) -> Sample:
 
 def case(*args: Any, inputs: tuple[Sample, ...] | Sample, **kwargs: Any) -> Case:
     """A Case, written as the constructor's call."""
-    own = ("forward", "training", "arrange", "no_derivative")
+    own = ("forward", "training", "arrange", "no_derivative", "cannot")
     options = {key: kwargs.pop(key) for key in own if key in kwargs}
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     return Case(args, kwargs, inputs, **options)
@@ -90,7 +90,7 @@ def case(*args: Any, inputs: tuple[Sample, ...] | Sample, **kwargs: Any) -> Case
 
 def call(*inputs: Sample, **options: Any) -> Case:
     """A Case of a function, written as its call: the tensors, then the other arguments."""
-    own = {key: options.pop(key) for key in ("arrange", "no_derivative") if key in options}
+    own = {key: options.pop(key) for key in ("arrange", "no_derivative", "cannot") if key in options}
     return Case(inputs=inputs, forward=options, **own)
 
 
