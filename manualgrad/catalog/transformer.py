@@ -57,7 +57,7 @@ ROWS: tuple[Layer, ...] = (
         multihead.multi_head_attention_forward,
         (
             case(4, 2, 2, 0.0, "gelu", 1e-5, True, inputs=(real(2, 2, 4), LATER, PADDED), arrange=masked),
-            case(3, 1, 2, 0.3, silu, 0.1, **OWN, inputs=real(2, 3)),
+            case(4, 1, 3, 0.3, silu, 0.1, **OWN, inputs=real(2, 4)),
         ),
         edges=(
             case(4, 2, 3, 0.0, batch_first=True, inputs=real(2, 3, 4)),
@@ -98,7 +98,7 @@ ROWS: tuple[Layer, ...] = (
         transformer.Transformer,
         PARTS,
         multihead.multi_head_attention_forward,
-        (case(3, 1, 1, 1, 1, 0.0, "gelu", bias=False, inputs=(real(2, 3), real(2, 3))),),
+        (case(4, 2, 1, 1, 1, 0.0, "gelu", bias=False, inputs=(real(2, 4), real(1, 4))),),
         note=NOTE,
     ),
 )

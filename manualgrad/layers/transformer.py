@@ -245,7 +245,7 @@ def attention(layer: nn.Module, x: Tensor, memory: Tensor, mask, padding, is_cau
 
 def feed_forward(layer: Any, x: Tensor) -> Tensor:
     """Two linear maps with an activation between them, at every position by itself."""
-    activation: Callable = BY_HAND.get(layer.activation, layer.activation)
+    activation: Any = BY_HAND.get(layer.activation, layer.activation)
     return layer.linear2(layer.dropout(activation(layer.linear1(x))))
 
 
