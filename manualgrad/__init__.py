@@ -5,4 +5,4 @@ from .check import check
 from .swap import SwapReport, swap, swapped, unswap
 
 __all__ = ["SwapReport", "check", "functional", "nn", "optim", "swap", "swapped", "unswap"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
