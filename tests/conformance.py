@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from manualgrad.catalog import CATALOG
+
 COLUMNS = {
     "test_gradcheck": "gradcheck",
     "test_gradgradcheck": "grad&shy;gradcheck",
@@ -65,13 +67,12 @@ class Conformance:
         layer = parameters.partition("(")[0].rstrip("]")
         self.outcomes[layer, test].append("expected" if hasattr(report, "wasxfail") else report.outcome)
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_terminal_summary(self, terminalreporter) -> None:
         self.path.write_text(self.text(), encoding="utf-8")
+        terminalreporter.write_line(f"wrote {self.path}")
 
     def text(self) -> str:
         """The matrix as a page in Markdown."""
-        from manualgrad.catalog import CATALOG
-
         rows = [row for row in CATALOG if row.functions]
         lines = ["| layer | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
         lines += [f"| `{r.name}` | {' | '.join(self.cell(r.name, test) for test in COLUMNS)} |" for r in rows]

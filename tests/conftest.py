@@ -6,7 +6,7 @@ import pytest
 import torch
 from conformance import Conformance
 
-from manualgrad.catalog import Case
+from manualgrad.catalog import Case, Layer
 from recipes.compat import import_torchvision
 
 import_torchvision()
@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "cuda" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
-        if isinstance(case, Case) and item.originalname in case.cannot:
-            item.add_marker(pytest.mark.xfail(reason=case.cannot[item.originalname], strict=True))
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        cases = parameters["row"].cases if isinstance(parameters.get("row"), Layer) else ()
+        for case in (parameters["case"],) if isinstance(parameters.get("case"), Case) else cases:
+            if item.originalname in case.cannot:
+                item.add_marker(pytest.mark.xfail(reason=case.cannot[item.originalname], strict=True))

@@ -6,7 +6,7 @@ import torch
 
 from ..layers import adaptive
 from .row import Layer
-from .samples import case, constant, given, real
+from .samples import case, constant, given, index, real
 
 __all__ = ["ROWS"]
 
@@ -21,6 +21,7 @@ ROWS: tuple[Layer, ...] = (
             case(4, 5, [2], div_value=2.0, inputs=(real(4), constant(torch.tensor(3)))),
             case(4, 5, [2], head_bias=True, inputs=(real(2, 4), given(1, 0))),
         ),
+        edges=(case(4, 5, [2], inputs=(real(0, 4), index(0, high=5))),),
         note="log_prob is made of linear, log_softmax, add and concatenate",
     ),
 )

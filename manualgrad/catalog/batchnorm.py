@@ -46,7 +46,8 @@ def synchronized() -> Layer:
         case(2, track_running_stats=False, inputs=x, training=False),
     )
     note = "in one process, as here, it is BatchNorm; tests/test_sync_batchnorm.py runs it in two"
-    return Layer(batchnorm.SyncBatchNorm, functions, batchnorm.sync_batch_norm, cases, note=note)
+    edges = (case(2, inputs=real(0, 2, 3), training=False),)
+    return Layer(batchnorm.SyncBatchNorm, functions, batchnorm.sync_batch_norm, cases, edges, note=note)
 
 
 ROWS: tuple[Layer, ...] = (*(batch_normalization(ndim) for ndim in (1, 2, 3)), synchronized())

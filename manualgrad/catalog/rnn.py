@@ -110,6 +110,7 @@ ROWS: tuple[Layer, ...] = (
         (
             call(real(4, 3), given(2, 0, 2), arrange=by_rows),
             call(real(2, 3), given(1, 2, 0), arrange=by_columns),
+            call(real(0, 3), given(1, 2), arrange=by_columns),
         ),
     ),
 )

@@ -70,6 +70,7 @@ ROWS: tuple[Layer, ...] = (
         PARTS,
         multihead.multi_head_attention_forward,
         (case(ENCODER, 1, None, False, inputs=(real(2, 2, 3), PADDED), arrange=padded, training=False),),
+        (case(ENCODER, 1, None, False, inputs=real(0, 2, 3)),),
         note=NOTE,
     ),
     Layer(
@@ -85,6 +86,7 @@ ROWS: tuple[Layer, ...] = (
             ),
             case(3, 1, 1, 0.3, silu, 0.1, **OWN, inputs=(real(2, 3), real(1, 3))),
         ),
+        (case(3, 1, 2, 0.0, inputs=(real(2, 0, 3), real(1, 0, 3))),),
         note=NOTE,
     ),
     Layer(
@@ -92,6 +94,7 @@ ROWS: tuple[Layer, ...] = (
         PARTS,
         multihead.multi_head_attention_forward,
         (case(DECODER, 1, inputs=(real(2, 1, 3), real(2, 1, 3), LATER)),),
+        (case(DECODER, 1, inputs=(real(2, 0, 3), real(1, 0, 3))),),
         note=NOTE,
     ),
     Layer(
@@ -99,6 +102,7 @@ ROWS: tuple[Layer, ...] = (
         PARTS,
         multihead.multi_head_attention_forward,
         (case(4, 2, 1, 1, 1, 0.0, "gelu", bias=False, inputs=(real(2, 4), real(1, 4))),),
+        (case(4, 2, 1, 1, 1, 0.0, inputs=(real(2, 0, 4), real(1, 0, 4))),),
         note=NOTE,
     ),
 )
