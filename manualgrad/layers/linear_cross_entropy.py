@@ -354,11 +354,7 @@ def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None, chunked: bool) -> 
     return *cast, torch.float32
 
 
-# torch has this loss since 2.13; with an older one its constructor takes no arguments.
-Base: Any = getattr(nn, "LinearCrossEntropyLoss", nn.Module)
-
-
-class LinearCrossEntropyLoss(Base):
+class LinearCrossEntropyLoss(nn.LinearCrossEntropyLoss):
     """:class:`torch.nn.LinearCrossEntropyLoss` with a hand-written backward."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
