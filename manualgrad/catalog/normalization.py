@@ -12,8 +12,6 @@ __all__ = ["ROWS"]
 
 ZEROS_AND_TIES = constant(torch.tensor([[0.0, 0, 0], [1, -1, 0], [2, 0, 0], [3, -3, 3]]))
 EXACTLY_EPS = constant(torch.tensor([[2.0, 0], [1, -1], [0, -2]]))
-
-
 NOT_FINITE = constant(torch.tensor([[INF, 1.0], [-INF, INF], [NAN, 2.0]]))
 
 ROWS: tuple[Layer, ...] = (

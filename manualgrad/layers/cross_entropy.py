@@ -331,14 +331,12 @@ def _classes(
     if x.shape[0] != (t.shape[0] if t.dim() else None):
         raise ValueError(
             f"{name}: expected input batch_size ({x.shape[0]}) to match target batch_size, but the input "
-            "has shape "
-            f"{list(input.shape)} and the target {list(target.shape)}"
+            f"has shape {list(input.shape)} and the target {list(target.shape)}"
         )
     if (x.shape[0], *x.shape[2:]) != tuple(t.shape):
         raise RuntimeError(
             f"{name}: for an input of shape {list(input.shape)} the target must have that shape without the "
-            "class "
-            f"axis, but has {list(target.shape)}"
+            f"class axis, but has {list(target.shape)}"
         )
     if t.dtype not in (torch.int64, torch.uint8):
         raise RuntimeError(
@@ -352,7 +350,6 @@ def _classes(
         if wrong.any():
             raise IndexError(
                 f"{name}: target {t[wrong][0].item()} is out of bounds: class indices run from 0 to "
-                f"{classes - 1}, "
-                f"or are ignore_index={ignore_index}"
+                f"{classes - 1}, or are ignore_index={ignore_index}"
             )
     return x, t

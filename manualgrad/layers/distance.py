@@ -249,6 +249,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
 
     Raises:
         RuntimeError: if ``input`` does not have two axes or is not floating point, or ``p`` is negative.
+        NotImplementedError: if ``input`` is of a half type.
     """
     if input.dim() != 2:
         raise RuntimeError(f"pdist: expected an input of shape (N, D), but got {list(input.shape)}")

@@ -173,8 +173,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     if input.dim() == 3:
         warnings.warn(
             "dropout2d: an input with 3 axes is taken as (N, C, L), as torch does; use dropout1d for that, "
-            "or add "
-            "the batch axis",
+            "or add the batch axis",
             stacklevel=2,
         )
     elif input.dim() != 4:

@@ -247,9 +247,8 @@ def multi_head_attention_forward(
             attn_weights = apply(HeadMeanFunction, attn_weights)
     else:
         output = scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal)
-    output = linear(
-        output.permute(2, 0, 1, 3).reshape(length, batch, features), out_proj_weight, out_proj_bias
-    )
+    joined = output.permute(2, 0, 1, 3).reshape(length, batch, features)
+    output = linear(joined, out_proj_weight, out_proj_bias)
     if not batched:
         output = output.squeeze(1)
         attn_weights = None if attn_weights is None else attn_weights.squeeze(0)
@@ -363,9 +362,8 @@ class MultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        if (
-            query.is_nested or key.is_nested or value.is_nested
-        ):  # inference only: torch's has no backward either
+        # Nested tensors are for inference only: torch's way with them has no backward either.
+        if query.is_nested or key.is_nested or value.is_nested:
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
             )
