@@ -57,7 +57,8 @@ from .layers.margin_loss import (
     soft_margin_loss,
 )
 from .layers.multihead import multi_head_attention_forward
-from .layers.normalization import group_norm, layer_norm, normalize, rms_norm
+from .layers.normalization import group_norm, layer_norm, rms_norm
+from .layers.normalize import normalize
 from .layers.padding import pad
 from .layers.piecewise import (
     hardshrink,

@@ -1,4 +1,4 @@
-"""Tables for ``normalize`` of ``layers/normalization.py``."""
+"""Tables for ``layers/normalize.py``."""
 
 import torch
 
