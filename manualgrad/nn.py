@@ -38,7 +38,7 @@ from torch.nn import (
 from . import functional
 from .layers.activation import LogSigmoid, Sigmoid, Softplus, Softsign, Tanh, Tanhshrink
 from .layers.adaptive import AdaptiveLogSoftmaxWithLoss
-from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
+from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss, NLLLoss2d
 from .layers.ctc import CTCLoss
@@ -120,6 +120,7 @@ from .layers.rnn_cell import GRUCell, LSTMCell, RNNCell
 from .layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from .layers.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.sparse import Embedding, EmbeddingBag
+from .layers.sync_batchnorm import SyncBatchNorm
 from .layers.transformer import (
     Transformer,
     TransformerDecoder,
