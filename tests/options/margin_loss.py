@@ -1,4 +1,4 @@
-"""Tables for margin, embedding and likelihood losses."""
+"""Tables for ``layers/margin_loss.py``, ``embedding_loss.py`` and ``likelihood_loss.py``."""
 
 import torch
 
