@@ -102,7 +102,7 @@ def nll_loss(
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     weight = check_constant("nll_loss", "weight", weight)
-    x, t = _classes("nll_loss", input, target, weight, ignore_index, reduction)
+    x, t = class_indices("nll_loss", input, target, weight, ignore_index, reduction)
     loss = apply(NLLLossFunction, x, t, weight, ignore_index, reduction, autocast=FLOAT32)
     return loss.squeeze(0) if reduction == "none" and input.dim() == 1 else loss
 
@@ -267,7 +267,7 @@ def cross_entropy(
     if input.shape == target.shape:
         loss = _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     else:
-        x, t = _classes("cross_entropy", input, target, weight, ignore_index, reduction)
+        x, t = class_indices("cross_entropy", input, target, weight, ignore_index, reduction)
         options = (weight, ignore_index, reduction, label_smoothing)
         loss = apply(CrossEntropyLossFunction, x, t, *options, autocast=FLOAT32)[0]
     return loss.squeeze(0) if reduction == "none" and input.dim() == 1 else loss
@@ -293,7 +293,7 @@ def _soft_cross_entropy(
             f"cross_entropy: ignore_index={ignore_index} is not supported for class probabilities; leave it "
             "out"
         )
-    _check_class_weight("cross_entropy", weight, input.shape[min(1, input.dim() - 1)])
+    check_class_weight("cross_entropy", weight, input.shape[min(1, input.dim() - 1)])
     x, t = (input.unsqueeze(0), target.unsqueeze(0)) if input.dim() == 1 else (input, target)
     return apply(SoftCrossEntropyLossFunction, x, t, weight, reduction, label_smoothing, autocast=FLOAT32)[0]
 
@@ -312,7 +312,8 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         )
 
 
-def _check_class_weight(name: str, weight: Tensor | None, classes: int) -> None:
+def check_class_weight(name: str, weight: Tensor | None, classes: int) -> None:
+    """Raise RuntimeError unless there is a weight for each class, or none."""
     if weight is not None and tuple(weight.shape) != (classes,):
         raise RuntimeError(
             f"{name}: weight must have one element for each of the {classes} classes, but has shape "
@@ -320,10 +321,10 @@ def _check_class_weight(name: str, weight: Tensor | None, classes: int) -> None:
         )
 
 
-def _classes(
+def class_indices(
     name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> tuple[Tensor, Tensor]:
-    # The input and a target of class indices, checked, with a batch axis.
+    """The input and a target of class indices, checked, with a batch axis."""
     check_reduction(name, reduction)
     if input.dim() == 0:
         raise ValueError(f"{name}: expected an input with a class axis, but got a number")
@@ -343,7 +344,7 @@ def _classes(
             f"{name}: class indices must be int64 (torch.long), but the target has {target.dtype}"
         )
     classes = x.shape[1]
-    _check_class_weight(name, weight, classes)
+    check_class_weight(name, weight, classes)
     t = t.long()
     if not transforming() and values_known(t):
         wrong = (t != ignore_index) & ((t < 0) | (t >= classes))

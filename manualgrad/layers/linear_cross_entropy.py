@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ..function import Function, apply, wide, wide_dtype
 from .cross_entropy import (
     SoftCrossEntropyLossFunction,
-    _check_class_weight,
-    _classes,
     along_classes,
+    check_class_weight,
     check_weight_dtype,
+    class_indices,
     pick,
     sample_weights,
 )
@@ -263,7 +263,7 @@ def linear_cross_entropy(
     if soft:
         t = _check_probabilities(stand_in, target, weight, reduction)
     else:
-        _, t = _classes("linear_cross_entropy", stand_in, target, weight, ignore_index, reduction)
+        _, t = class_indices("linear_cross_entropy", stand_in, target, weight, ignore_index, reduction)
     x = input if input.dim() == 2 else input.unsqueeze(0)
     samples, (classes, *places) = x.shape[0], linear_weight.shape[:-1]
     flat = math.prod(places)
@@ -322,7 +322,7 @@ def _check_probabilities(z: Tensor, target: Tensor, weight: Tensor | None, reduc
             "linear_cross_entropy: a target of the logits' shape holds class probabilities and must be "
             f"floating point, but got {target.dtype}; for class indices leave out the class axis"
         )
-    _check_class_weight("linear_cross_entropy", weight, z.shape[min(1, z.dim() - 1)])
+    check_class_weight("linear_cross_entropy", weight, z.shape[min(1, z.dim() - 1)])
     return target if z.dim() > 1 else target.unsqueeze(0)
 
 
