@@ -72,14 +72,8 @@ from .layers.linear_cross_entropy import LinearCrossEntropyLoss
 from .layers.local_response import CrossMapLRN2d, LocalResponseNorm
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from .layers.lp_pooling import LPPool1d, LPPool2d, LPPool3d
-from .layers.margin_loss import (
-    HingeEmbeddingLoss,
-    MarginRankingLoss,
-    MultiLabelMarginLoss,
-    MultiLabelSoftMarginLoss,
-    MultiMarginLoss,
-    SoftMarginLoss,
-)
+from .layers.margin_loss import HingeEmbeddingLoss, MarginRankingLoss, SoftMarginLoss
+from .layers.multi_margin_loss import MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss
 from .layers.multihead import MultiheadAttention
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
 from .layers.padding import (

@@ -1,4 +1,4 @@
-"""Tables for ``layers/margin_loss.py``, ``embedding_loss.py`` and ``likelihood_loss.py``."""
+"""Tables for the margin losses, ``embedding_loss.py`` and ``likelihood_loss.py``."""
 
 import torch
 
