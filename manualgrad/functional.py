@@ -1,4 +1,8 @@
-"""Every function with a hand-written backward, under the names of :mod:`torch.nn.functional`."""
+"""Every function with a hand-written backward, under the names of :mod:`torch.nn.functional`.
+
+What all of them refuse, their docstrings do not repeat: a TypeError says that an argument is no tensor, or a
+complex one; an error of torch's type, mostly NotImplementedError, that its dtype is none to be computed with.
+"""
 
 from torch.nn.functional import one_hot, scaled_grouped_mm, scaled_mm
 

@@ -251,7 +251,9 @@ def cross_entropy(
         input: logits, shape (C), (N, C) or (N, C, d1, ...).
         target: class indices, shape (), (N) or (N, d1, ...); or class probabilities, of the input's shape.
         weight: of each class, shape (C). With class indices the mean is divided by the weights in use.
+        size_average, reduce: deprecated, as in torch; ``reduction`` takes their place.
         ignore_index: the class index that does not count.
+        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         label_smoothing: ε in [0, 1]: the target is mixed with this much of the uniform distribution.
 
     Raises:

@@ -135,7 +135,11 @@ def _drop(
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero each element with probability ``p``, as :func:`torch.nn.functional.dropout`.
+    """Zero each element with probability ``p``, and scale the others, as :func:`torch.nn.functional.dropout`.
+
+    Args:
+        training: whether to; if not, the input is returned.
+        inplace: whether the input is overwritten.
 
     Raises:
         ValueError: if ``p`` is no probability.

@@ -113,6 +113,7 @@ def instance_norm(
             running ← (1 − momentum) running + momentum mean. An empty input leaves them as they are.
         weight, bias: shape (C).
         use_input_stats: whether the statistics are the instances' own.
+        eps: added to the variance.
 
     Raises:
         RuntimeError: if the shapes do not fit, or statistics are needed and missing.

@@ -234,6 +234,7 @@ def linear_cross_entropy(
             (N, C, d1, ...).
         linear_bias: the shape of ``linear_weight`` without I.
         weight: of each class, shape (C). With class indices the mean is divided by the weights in use.
+        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         ignore_index: the class index that does not count; None stands for −100.
         label_smoothing: ε in [0, 1]: the target is mixed with this much of the uniform distribution.
         options: a :class:`torch.nn.LinearCrossEntropyOptions`. Its ``batch_chunk_size`` or

@@ -124,8 +124,8 @@ class MultiMarginLossFunction(Function):
                ∂L/∂x_ic = h_ic − δ_{c, t_i} Σ_k h_ik
     Shapes     x: (N, C);   t: (N), integers in [0, C);   ω: (C) or None;   p: 1 or 2
     Saves      x, t, ω
-    Source     Crammer, Singer 2001, "On the Algorithmic Implementation of Multiclass Kernel-based Vector
-               Machines"; Weston, Watkins 1999 (the sum over rivals)
+    Source     Crammer, Singer 2001, https://jmlr.org/papers/v2/crammer01a.html; the sum over rivals: Weston,
+               Watkins 1999, "Support vector machines for multi-class pattern recognition"
     """
 
     @staticmethod

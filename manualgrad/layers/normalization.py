@@ -98,6 +98,7 @@ def layer_norm(
         input: shape (*, *normalized_shape).
         normalized_shape: the last axes, over which mean and variance are taken.
         weight, bias: shape (*normalized_shape).
+        eps: added to the variance.
 
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or weight or bias have another shape.
@@ -189,6 +190,7 @@ def group_norm(
         input: shape (B, C, *).
         num_groups: number of groups, a divisor of C.
         weight, bias: shape (C).
+        eps: added to the variance.
 
     Raises:
         RuntimeError: if the shapes do not fit.

@@ -276,7 +276,7 @@ class HardshrinkFunction(Function):
     Forward    y = 0 where −λ ≤ x ≤ λ, else x,   λ = ``lambd``
     Backward   f′ = 0 where −λ ≤ x ≤ λ, else 1
     Saves      x
-    Source     Donoho, Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81
+    Source     Donoho, Johnstone 1994, doi:10.1093/biomet/81.3.425
     """
 
     @staticmethod

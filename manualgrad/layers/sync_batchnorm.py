@@ -82,7 +82,8 @@ class SyncBatchNormFunction(Function):
                DistributedDataParallel, adds or averages their gradients, as those of all other layers.
     Shapes     x, y: (B, C, *), where each process has a B of its own, 0 even;   w, b: (C) or None
     Saves      x, w, μ, σ²
-    Source     Ioffe, Szegedy 2015, arXiv:1502.03167; the variance: Chan, Golub, LeVeque 1979
+    Source     Ioffe, Szegedy 2015, arXiv:1502.03167; the variance: Chan, Golub, LeVeque 1979, "Updating
+               formulae and a pairwise algorithm for computing sample variances", STAN-CS-79-773
 
     A backward is a collective call: all processes of the group make it, or none of them, and with the same
     arguments. To be differentiated again, it recomputes μ and σ², with an all-reduce of its own.
