@@ -28,6 +28,7 @@ ROWS: tuple[Layer, ...] = (
             case(2, track_running_stats=False, inputs=plane(2, 3, 2, extra=-2)),
             case(2, track_running_stats=False, inputs=X, training=False),
         ),
+        edges=(case(2, inputs=real(0, 2, 3), training=False),),
         note="in one process, as here, it is BatchNorm; tests/test_sync_batchnorm.py runs it in two",
     ),
 )

@@ -112,8 +112,9 @@ def _lp_pool(ndim: int, input: Tensor, norm_type, kernel_size, stride, ceil_mode
     # torch's autocast knows the operators that it makes this of: pow, max_pool3d and avg_pool3d.
     on_cpu = "float32" if ndim == 3 else None
     if norm_type in (float("inf"), -float("inf")):
+        autocast = Autocast(on_cpu, None)
         options = (norm_type > 0, kernel, stride, ceil_mode)
-        return apply(MaxNormPoolFunction, input, *options, autocast=Autocast(on_cpu, None))[0]
+        return apply(MaxNormPoolFunction, input, *options, autocast=autocast)[0]
     if not input.is_floating_point() and not input.is_complex():
         input = input.to(torch.get_default_dtype())
     options = (norm_type, kernel, stride, ceil_mode)

@@ -362,8 +362,9 @@ class MultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        # Nested tensors are for inference only: torch's way with them has no backward either.
-        if query.is_nested or key.is_nested or value.is_nested:
+        if (
+            query.is_nested or key.is_nested or value.is_nested
+        ):  # inference only: torch's has no backward either
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
             )
