@@ -48,16 +48,11 @@ from .layers.loss import (
     smooth_l1_loss,
 )
 from .layers.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
-from .layers.margin_loss import (
-    hinge_embedding_loss,
-    margin_ranking_loss,
-    multi_margin_loss,
-    multilabel_margin_loss,
-    multilabel_soft_margin_loss,
-    soft_margin_loss,
-)
+from .layers.margin_loss import hinge_embedding_loss, margin_ranking_loss, soft_margin_loss
+from .layers.multi_margin_loss import multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss
 from .layers.multihead import multi_head_attention_forward
-from .layers.normalization import group_norm, layer_norm, normalize, rms_norm
+from .layers.normalization import group_norm, layer_norm, rms_norm
+from .layers.normalize import normalize
 from .layers.padding import pad
 from .layers.piecewise import (
     hardshrink,

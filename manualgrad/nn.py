@@ -38,7 +38,7 @@ from torch.nn import (
 from . import functional
 from .layers.activation import LogSigmoid, Sigmoid, Softplus, Softsign, Tanh, Tanhshrink
 from .layers.adaptive import AdaptiveLogSoftmaxWithLoss
-from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
+from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss, NLLLoss2d
 from .layers.ctc import CTCLoss
@@ -72,14 +72,8 @@ from .layers.linear_cross_entropy import LinearCrossEntropyLoss
 from .layers.local_response import CrossMapLRN2d, LocalResponseNorm
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from .layers.lp_pooling import LPPool1d, LPPool2d, LPPool3d
-from .layers.margin_loss import (
-    HingeEmbeddingLoss,
-    MarginRankingLoss,
-    MultiLabelMarginLoss,
-    MultiLabelSoftMarginLoss,
-    MultiMarginLoss,
-    SoftMarginLoss,
-)
+from .layers.margin_loss import HingeEmbeddingLoss, MarginRankingLoss, SoftMarginLoss
+from .layers.multi_margin_loss import MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss
 from .layers.multihead import MultiheadAttention
 from .layers.normalization import GroupNorm, LayerNorm, RMSNorm
 from .layers.padding import (
@@ -120,6 +114,7 @@ from .layers.rnn_cell import GRUCell, LSTMCell, RNNCell
 from .layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from .layers.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.sparse import Embedding, EmbeddingBag
+from .layers.sync_batchnorm import SyncBatchNorm
 from .layers.transformer import (
     Transformer,
     TransformerDecoder,

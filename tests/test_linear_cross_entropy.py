@@ -6,9 +6,6 @@ from torch.testing import assert_close
 
 from manualgrad import functional, nn
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(torch.nn, "LinearCrossEntropyLoss"), reason="torch has it since 2.13"
-)
 Options = nn.LinearCrossEntropyOptions
 
 

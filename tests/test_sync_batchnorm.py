@@ -17,7 +17,7 @@ from torch.multiprocessing import spawn
 from torch.testing import assert_close
 
 from manualgrad import nn
-from manualgrad.layers.batchnorm import sync_batch_norm
+from manualgrad.layers.sync_batchnorm import sync_batch_norm
 
 PROCESSES = 2
 EXACT = {"rtol": 1e-10, "atol": 1e-10}

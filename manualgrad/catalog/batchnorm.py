@@ -29,25 +29,4 @@ def batch_normalization(ndim: int) -> Layer:
     return Layer(module, functions, batchnorm.batch_norm, tuple(cases), edges)
 
 
-def synchronized() -> Layer:
-    x = plane(1, 3, 2, extra=-2)
-    functions = (
-        batchnorm.SyncBatchNormFunction,
-        batchnorm.BatchNormFunction,
-        batchnorm.BatchNormEvalFunction,
-    )
-    cases = (
-        case(2, inputs=x),
-        case(2, inputs=x, training=False),
-        case(2, affine=False, inputs=x),
-        case(2, bias=False, inputs=x),
-        case(2, momentum=None, eps=1e-3, inputs=real(4, 2)),
-        case(2, track_running_stats=False, inputs=plane(2, 3, 2, extra=-2)),
-        case(2, track_running_stats=False, inputs=x, training=False),
-    )
-    note = "in one process, as here, it is BatchNorm; tests/test_sync_batchnorm.py runs it in two"
-    edges = (case(2, inputs=real(0, 2, 3), training=False),)
-    return Layer(batchnorm.SyncBatchNorm, functions, batchnorm.sync_batch_norm, cases, edges, note=note)
-
-
-ROWS: tuple[Layer, ...] = (*(batch_normalization(ndim) for ndim in (1, 2, 3)), synchronized())
+ROWS: tuple[Layer, ...] = tuple(batch_normalization(ndim) for ndim in (1, 2, 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch.nn import LinearCrossEntropyOptions as Options
 
 from ..layers import linear_cross_entropy
 from .row import Layer
@@ -10,54 +10,51 @@ from .samples import REDUCTIONS, WEIGHTS, case, constant, distribution, given, i
 
 __all__ = ["ROWS"]
 
-Options = getattr(nn, "LinearCrossEntropyOptions", None)
 FEATURES, CLASSES = real(4, 2), index(4, high=3)
 SOME_IGNORED = (FEATURES, given(0, -100, 2, 1))
 SOFT = (FEATURES, distribution(4, 3))
 PLACES = {"out_features": (2, 1), "bias": True}
 
-
-def rows() -> tuple[Layer, ...]:
-    """The row, if this torch has the loss."""
-    if Options is None:
-        return ()
-    cases = (
-        *(case(2, 3, bias=True, reduction=reduction, inputs=(FEATURES, CLASSES)) for reduction in REDUCTIONS),
-        *(
-            case(2, 3, weight=WEIGHTS, label_smoothing=0.2, reduction=reduction, inputs=SOME_IGNORED)
-            for reduction in ("none", "mean")
+ROWS: tuple[Layer, ...] = (
+    Layer(
+        linear_cross_entropy.LinearCrossEntropyLoss,
+        (
+            linear_cross_entropy.LinearCrossEntropyLossFunction,
+            linear_cross_entropy.SoftLinearCrossEntropyLossFunction,
         ),
-        case(2, 3, ignore_index=1, label_smoothing=0.1, inputs=(FEATURES, CLASSES)),
-        case(2, 3, **PLACES, weight=WEIGHTS, inputs=(FEATURES, index(4, 2, 1, high=3))),
-        case(2, 3, **PLACES, reduction="none", inputs=(FEATURES, index(4, 2, 1, high=3))),
-        case(2, 3, bias=True, reduction="none", inputs=(real(2), index(high=3))),
-        case(2, 3, reduction="sum", inputs=(real(0, 2), index(0, high=3))),
-        *(case(2, 3, bias=True, reduction=reduction, inputs=SOFT) for reduction in REDUCTIONS[:2]),
-        case(
-            2, 3, **PLACES, weight=WEIGHTS, label_smoothing=0.2, inputs=(FEATURES, distribution(4, 3, 2, 1))
-        ),
-        case(2, 3, reduction="none", inputs=(real(2), distribution(3))),
-        *(
-            case(2, 3, bias=True, reduction="none", options=chunking, inputs=SOME_IGNORED)
-            for chunking in (Options(batch_chunk_size=3), Options(chunking_method="aspect_ratio:2"))
-        ),
-    )
-    edges = (
-        case(2, 3, inputs=(FEATURES, given(-100, -100, -100, -100))),
-        case(2, 3, reduction="none", inputs=(constant(1e4 * WEIGHTS[:2].reshape(1, 2)), given(1))),
-    )
-    return (
-        Layer(
-            linear_cross_entropy.LinearCrossEntropyLoss,
-            (
-                linear_cross_entropy.LinearCrossEntropyLossFunction,
-                linear_cross_entropy.SoftLinearCrossEntropyLossFunction,
+        linear_cross_entropy.linear_cross_entropy,
+        (
+            *(
+                case(2, 3, bias=True, reduction=reduction, inputs=(FEATURES, CLASSES))
+                for reduction in REDUCTIONS
             ),
-            linear_cross_entropy.linear_cross_entropy,
-            cases,
-            edges,
+            *(
+                case(2, 3, weight=WEIGHTS, label_smoothing=0.2, reduction=reduction, inputs=SOME_IGNORED)
+                for reduction in ("none", "mean")
+            ),
+            case(2, 3, ignore_index=1, label_smoothing=0.1, inputs=(FEATURES, CLASSES)),
+            case(2, 3, **PLACES, weight=WEIGHTS, inputs=(FEATURES, index(4, 2, 1, high=3))),
+            case(2, 3, **PLACES, reduction="none", inputs=(FEATURES, index(4, 2, 1, high=3))),
+            case(2, 3, bias=True, reduction="none", inputs=(real(2), index(high=3))),
+            case(2, 3, reduction="sum", inputs=(real(0, 2), index(0, high=3))),
+            *(case(2, 3, bias=True, reduction=reduction, inputs=SOFT) for reduction in REDUCTIONS[:2]),
+            case(
+                2,
+                3,
+                **PLACES,
+                weight=WEIGHTS,
+                label_smoothing=0.2,
+                inputs=(FEATURES, distribution(4, 3, 2, 1)),
+            ),
+            case(2, 3, reduction="none", inputs=(real(2), distribution(3))),
+            *(
+                case(2, 3, bias=True, reduction="none", options=chunking, inputs=SOME_IGNORED)
+                for chunking in (Options(batch_chunk_size=3), Options(chunking_method="aspect_ratio:2"))
+            ),
         ),
-    )
-
-
-ROWS = rows()
+        edges=(
+            case(2, 3, inputs=(FEATURES, given(-100, -100, -100, -100))),
+            case(2, 3, reduction="none", inputs=(constant(1e4 * WEIGHTS[:2].reshape(1, 2)), given(1))),
+        ),
+    ),
+)

@@ -6,19 +6,7 @@ import torch
 
 from ..layers import margin_loss
 from .row import Layer, Sample
-from .samples import (
-    INF,
-    LOGITS,
-    REDUCTIONS,
-    WEIGHTS,
-    case,
-    constant,
-    given,
-    index,
-    positive,
-    probability,
-    real,
-)
+from .samples import INF, LOGITS, REDUCTIONS, case, constant, given, positive, real
 
 __all__ = ["ROWS"]
 
@@ -29,8 +17,6 @@ def sign(*shape: int) -> Sample:
 
 
 SIGNS = constant(torch.tensor([[1, -1, 1], [-1, -1, 1], [1, 1, -1], [-1, 1, -1]]))
-# Lists of classes, that end at -1: one label, all, none, and one named twice.
-LABELS = constant(torch.tensor([[2, -1, 0], [1, 0, 2], [-1, 0, 1], [1, 1, -1]]))
 KINK = (given(0.0, 1.0, 1.0, 2.0, -INF, INF), given(-1, -1, 1, -1, -1, -1))
 
 
@@ -60,52 +46,6 @@ ROWS: tuple[Layer, ...] = (
         ),
         edges=(
             case(1.0, reduction="none", inputs=(given(0.0, 1.0, 2.0), given(0.0, 0.0, 3.0), given(1, 1, -1))),
-        ),
-    ),
-    Layer(
-        margin_loss.MultiLabelMarginLoss,
-        (margin_loss.MultiLabelMarginLossFunction,),
-        margin_loss.multilabel_margin_loss,
-        (
-            *(case(reduction=reduction, inputs=(LOGITS, LABELS)) for reduction in REDUCTIONS),
-            case(inputs=(real(3), given(0, 2, -1))),
-            case(reduction="none", inputs=(real(3), given(1, -1, 0))),
-            case(reduction="none", inputs=(real(0, 3), index(0, 3, high=3))),
-        ),
-        edges=(case(inputs=(given(0.0, 1.0, 0.0, 3.0), given(1, -1, 0, 0))),),
-    ),
-    Layer(
-        margin_loss.MultiLabelSoftMarginLoss,
-        (margin_loss.MultiLabelSoftMarginLossFunction,),
-        margin_loss.multilabel_soft_margin_loss,
-        (
-            *(case(reduction=reduction, inputs=(LOGITS, probability(4, 3))) for reduction in REDUCTIONS),
-            case(WEIGHTS, inputs=(LOGITS, index(4, 3, high=2))),
-            case(WEIGHTS, reduction="none", inputs=(real(2, 2, 3), probability(2, 3))),
-            case(inputs=(real(3), probability(3))),
-            case(reduction="none", inputs=(real(3), probability(2, 3))),
-            case(reduction="sum", inputs=(real(0, 3), probability(0, 3))),
-        ),
-        edges=(case(inputs=(given(-1e4, -0.0, 0.0, 1e4), given(0, 1, 0, 1))),),
-    ),
-    Layer(
-        margin_loss.MultiMarginLoss,
-        (margin_loss.MultiMarginLossFunction,),
-        margin_loss.multi_margin_loss,
-        (
-            *(case(reduction=reduction, inputs=(LOGITS, index(4, high=3))) for reduction in REDUCTIONS),
-            *(
-                case(2, 0.7, WEIGHTS, reduction=reduction, inputs=(LOGITS, index(4, high=3)))
-                for reduction in REDUCTIONS
-            ),
-            case(inputs=(real(3), index(high=3))),
-            case(2, reduction="none", inputs=(real(3), index(high=3))),
-            case(reduction="none", inputs=(real(3), index(1, high=3))),
-            case(reduction="none", inputs=(real(0, 3), index(0, high=3))),
-        ),
-        edges=(
-            case(inputs=(given(0.0, 1.0, 0.0, -1.0, 3.0), constant(torch.tensor(1)))),
-            case(2, inputs=(given(0.0, 1.0, 0.0, -1.0, 3.0), constant(torch.tensor(1)))),
         ),
     ),
     Layer(

@@ -53,7 +53,7 @@ def by_columns(x: Tensor, index: Tensor) -> tuple:
 
 COMPILING = "torch.compile takes it, as it takes torch's, with torch._dynamo.config.allow_rnn = True"
 
-# Dropout is in eval mode here: its numbers depend on the dtype. tests/test_recurrent.py compares them.
+# Dropout is in eval mode here: its numbers depend on the dtype. tests/test_rnn.py compares them.
 ROWS: tuple[Layer, ...] = (
     Layer(
         rnn.RNN,

@@ -79,7 +79,9 @@ class IndexSelectFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (index,) = ctx.saved_tensors
-        return grad_y.new_zeros(ctx.shape).index_add(ctx.dim, index, grad_y), None, None
+        g = wide(grad_y)
+        grad_x = g.new_zeros(ctx.shape).index_add(ctx.dim, index, g)
+        return grad_x.to(grad_y.dtype), None, None
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:

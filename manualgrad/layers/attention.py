@@ -19,40 +19,41 @@ NAME = "scaled_dot_product_attention"
 
 
 def scores(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
-    """S = s Q Kᵀ + M, where a boolean mask stands for 0 (True) and −∞ (False), a causal one for j ≤ i."""
-    s = wide(query) * scale @ wide(key).transpose(-2, -1)
+    """Z = s Q Kᵀ + M, where a boolean mask stands for 0 (True) and −∞ (False), a causal one for j ≤ i."""
+    z = wide(query) * scale @ wide(key).transpose(-2, -1)
     if is_causal:
-        earlier = torch.ones(s.shape[-2:], dtype=torch.bool, device=s.device).tril()
-        s = torch.where(earlier, s, NOWHERE)
+        earlier = torch.ones(z.shape[-2:], dtype=torch.bool, device=z.device).tril()
+        z = torch.where(earlier, z, NOWHERE)
     if mask is None:
-        return s
-    return torch.where(mask, s, NOWHERE) if mask.dtype == torch.bool else s + mask
+        return z
+    return torch.where(mask, z, NOWHERE) if mask.dtype == torch.bool else z + mask
 
 
-def distribution(s: Tensor, masked: bool) -> Tensor:
-    """The softmax of every row; if there is a mask, zeros for a row of −∞, a query that may look nowhere."""
+def distribution(z: Tensor, masked: bool) -> Tensor:
+    """P, the softmax of every row; with a mask, zeros for a row of −∞, a query that may look nowhere."""
     if not masked:
-        return torch.softmax(s, -1)
-    nowhere = (s == NOWHERE).all(-1, keepdim=True)
-    return torch.softmax(s.masked_fill(nowhere, 0), -1).masked_fill(nowhere, 0)
+        return torch.softmax(z, -1)
+    nowhere = (z == NOWHERE).all(-1, keepdim=True)
+    return torch.softmax(z.masked_fill(nowhere, 0), -1).masked_fill(nowhere, 0)
 
 
 class ScaledDotProductAttentionFunction(Function):
     """Attention of L queries to S keys and their values.
 
-    Forward    S = s Q Kᵀ + M                  scores: s is the scale, M the mask (−∞ forbids a pair)
-               P_ij = e^S_ij / Σ_k e^S_ik      weights: a softmax of each row
+    Forward    Z = s Q Kᵀ + M                  scores: s is the scale, M the mask (−∞ forbids a pair)
+               P_ij = e^Z_ij / Σ_k e^Z_ik      weights: a softmax of each row
                O = (P ⊙ D) V                   D: dropout, 0 or 1/(1 − p); all ones without
     Backward   G = ∂L/∂O.  O is bilinear in P ⊙ D and V:
                ∂L/∂V = (P ⊙ D)ᵀ G,   ∂L/∂P = G Vᵀ ⊙ D
-               softmax, ∂P_ij/∂S_ik = P_ij (δ_jk − P_ik), contracted with ∂L/∂P row by row:
-               ∂L/∂S_ik = P_ik (∂L/∂P_ik − Σ_j P_ij ∂L/∂P_ij)
-               S is a product and a sum:   ∂L/∂Q = s ∂L/∂S K,   ∂L/∂K = s (∂L/∂S)ᵀ Q,   ∂L/∂M = ∂L/∂S
+               softmax, ∂P_ij/∂Z_ik = P_ij (δ_jk − P_ik), contracted with ∂L/∂P row by row:
+               ∂L/∂Z_ik = P_ik (∂L/∂P_ik − Σ_j P_ij ∂L/∂P_ij)
+               Z is a product and a sum:   ∂L/∂Q = s ∂L/∂Z K,   ∂L/∂K = s (∂L/∂Z)ᵀ Q,   ∂L/∂M = ∂L/∂Z
                Σ_j P_ij ∂L/∂P_ij is Σ_e G_ie O_ie too; a kernel that never holds a whole row of P uses that.
                A row that is −∞ throughout has P = 0: it gives 0, and gets the gradient 0.
-    Shapes     Q: (*, L, E);   K: (*, S, E);   V: (*, S, V);   O: (*, L, V);   S, P, D: (*, L, S);
+    Shapes     Q: (*, L, E);   K: (*, S, E);   V: (*, S, Eᵥ);   O: (*, L, Eᵥ);   Z, P, D: (*, L, S);
                leading axes and M are broadcast; their gradients are summed over what was repeated
-    Saves      Q, K, V, M, and D as booleans: P, with its L·S numbers, is computed again
+    Saves      Q, K, M, D as booleans, and V if more than V needs a gradient. P, with its L·S numbers, is
+               computed again
     Source     Vaswani et al. 2017, arXiv:1706.03762;   P computed again: Dao et al. 2022, arXiv:2205.14135
     """
 
@@ -84,8 +85,8 @@ class ScaledDotProductAttentionFunction(Function):
     def backward(ctx, grad_output: Tensor):
         query, key, value, attn_mask, kept = ctx.saved_tensors
         need_query, need_key, need_value, need_mask, *_ = ctx.needs_input_grad
-        s = scores(query, key, attn_mask, ctx.is_causal, ctx.scale)
-        weights = distribution(s, attn_mask is not None)
+        z = scores(query, key, attn_mask, ctx.is_causal, ctx.scale)
+        weights = distribution(z, attn_mask is not None)
         g = wide(grad_output)
         grad_query = grad_key = grad_value = grad_mask = None
         if need_value:
@@ -95,14 +96,14 @@ class ScaledDotProductAttentionFunction(Function):
             grad_weights = g @ wide(value).transpose(-2, -1)
             grad_weights = grad_weights if kept is None else grad_weights * kept * ctx.kept_scale
             mean = (weights * grad_weights).sum(-1, keepdim=True)
-            grad_s = weights * (grad_weights - mean)
+            grad_z = weights * (grad_weights - mean)
             if need_query:
-                grad_query = (grad_s @ wide(key) * ctx.scale).sum_to_size(query.shape).to(query.dtype)
+                grad_query = (grad_z @ wide(key) * ctx.scale).sum_to_size(query.shape).to(query.dtype)
             if need_key:
-                grad_key = grad_s.transpose(-2, -1) @ wide(query) * ctx.scale
+                grad_key = grad_z.transpose(-2, -1) @ wide(query) * ctx.scale
                 grad_key = grad_key.sum_to_size(key.shape).to(key.dtype)
             if need_mask:
-                grad_mask = grad_s.sum_to_size(attn_mask.shape).to(attn_mask.dtype)
+                grad_mask = grad_z.sum_to_size(attn_mask.shape).to(attn_mask.dtype)
         return grad_query, grad_key, grad_value, grad_mask, None, None, None, None
 
 
@@ -121,7 +122,7 @@ def scaled_dot_product_attention(
     Args:
         query: shape (*, L, E); leading axes of all three are broadcast.
         key: shape (*, S, E).
-        value: shape (*, S, V).
+        value: shape (*, S, Eᵥ).
         attn_mask: shape (*, L, S), or broadcast to it: booleans, True where a query may look at a key, or
             numbers that are added to the scores, and have a gradient.
         dropout_p: each weight is dropped with this probability, in training or not.
@@ -237,7 +238,7 @@ def _weights_shape(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor 
         )
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         raise RuntimeError(
-            f"{NAME}: query (*, L, E), key (*, S, E) and value (*, S, V) must agree in E and "
+            f"{NAME}: query (*, L, E), key (*, S, E) and value (*, S, Eᵥ) must agree in E and "
             f"S, but have shapes {shapes}"
         )
     try:

@@ -242,7 +242,10 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     Args:
         weight: shape (out_channels, in_channels / groups, K).
         bias: shape (out_channels).
+        stride: elements between windows.
         padding: zeros added at both ends, or ``"valid"`` (none), or ``"same"`` (as many as keep the length).
+        dilation: elements between those of a window, plus 1.
+        groups: into how many parts the channels are cut, each convolved by itself.
 
     Raises:
         RuntimeError: if shapes or options do not fit.

@@ -102,7 +102,7 @@ def nll_loss(
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     weight = check_constant("nll_loss", "weight", weight)
-    x, t = _classes("nll_loss", input, target, weight, ignore_index, reduction)
+    x, t = class_indices("nll_loss", input, target, weight, ignore_index, reduction)
     loss = apply(NLLLossFunction, x, t, weight, ignore_index, reduction, autocast=FLOAT32)
     return loss.squeeze(0) if reduction == "none" and input.dim() == 1 else loss
 
@@ -251,7 +251,9 @@ def cross_entropy(
         input: logits, shape (C), (N, C) or (N, C, d1, ...).
         target: class indices, shape (), (N) or (N, d1, ...); or class probabilities, of the input's shape.
         weight: of each class, shape (C). With class indices the mean is divided by the weights in use.
+        size_average, reduce: deprecated, as in torch; ``reduction`` takes their place.
         ignore_index: the class index that does not count.
+        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         label_smoothing: ε in [0, 1]: the target is mixed with this much of the uniform distribution.
 
     Raises:
@@ -267,7 +269,7 @@ def cross_entropy(
     if input.shape == target.shape:
         loss = _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     else:
-        x, t = _classes("cross_entropy", input, target, weight, ignore_index, reduction)
+        x, t = class_indices("cross_entropy", input, target, weight, ignore_index, reduction)
         options = (weight, ignore_index, reduction, label_smoothing)
         loss = apply(CrossEntropyLossFunction, x, t, *options, autocast=FLOAT32)[0]
     return loss.squeeze(0) if reduction == "none" and input.dim() == 1 else loss
@@ -293,7 +295,7 @@ def _soft_cross_entropy(
             f"cross_entropy: ignore_index={ignore_index} is not supported for class probabilities; leave it "
             "out"
         )
-    _check_class_weight("cross_entropy", weight, input.shape[min(1, input.dim() - 1)])
+    check_class_weight("cross_entropy", weight, input.shape[min(1, input.dim() - 1)])
     x, t = (input.unsqueeze(0), target.unsqueeze(0)) if input.dim() == 1 else (input, target)
     return apply(SoftCrossEntropyLossFunction, x, t, weight, reduction, label_smoothing, autocast=FLOAT32)[0]
 
@@ -312,7 +314,8 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         )
 
 
-def _check_class_weight(name: str, weight: Tensor | None, classes: int) -> None:
+def check_class_weight(name: str, weight: Tensor | None, classes: int) -> None:
+    """Raise RuntimeError unless there is a weight for each class, or none."""
     if weight is not None and tuple(weight.shape) != (classes,):
         raise RuntimeError(
             f"{name}: weight must have one element for each of the {classes} classes, but has shape "
@@ -320,10 +323,10 @@ def _check_class_weight(name: str, weight: Tensor | None, classes: int) -> None:
         )
 
 
-def _classes(
+def class_indices(
     name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> tuple[Tensor, Tensor]:
-    # The input and a target of class indices, checked, with a batch axis.
+    """The input and a target of class indices, checked, with a batch axis."""
     check_reduction(name, reduction)
     if input.dim() == 0:
         raise ValueError(f"{name}: expected an input with a class axis, but got a number")
@@ -331,28 +334,25 @@ def _classes(
     if x.shape[0] != (t.shape[0] if t.dim() else None):
         raise ValueError(
             f"{name}: expected input batch_size ({x.shape[0]}) to match target batch_size, but the input "
-            "has shape "
-            f"{list(input.shape)} and the target {list(target.shape)}"
+            f"has shape {list(input.shape)} and the target {list(target.shape)}"
         )
     if (x.shape[0], *x.shape[2:]) != tuple(t.shape):
         raise RuntimeError(
             f"{name}: for an input of shape {list(input.shape)} the target must have that shape without the "
-            "class "
-            f"axis, but has {list(target.shape)}"
+            f"class axis, but has {list(target.shape)}"
         )
     if t.dtype not in (torch.int64, torch.uint8):
         raise RuntimeError(
             f"{name}: class indices must be int64 (torch.long), but the target has {target.dtype}"
         )
     classes = x.shape[1]
-    _check_class_weight(name, weight, classes)
+    check_class_weight(name, weight, classes)
     t = t.long()
     if not transforming() and values_known(t):
         wrong = (t != ignore_index) & ((t < 0) | (t >= classes))
         if wrong.any():
             raise IndexError(
                 f"{name}: target {t[wrong][0].item()} is out of bounds: class indices run from 0 to "
-                f"{classes - 1}, "
-                f"or are ignore_index={ignore_index}"
+                f"{classes - 1}, or are ignore_index={ignore_index}"
             )
     return x, t

@@ -42,11 +42,9 @@ def extend(targets: Tensor, lengths: Tensor, blank: int, longest: int) -> Tensor
 
 
 def may_skip(extended: Tensor) -> Tensor:
-    """Whether an alignment may come to u from u − 2: the blank between two different labels is optional."""
-    later, earlier = (
-        extended.narrow(1, 2, extended.shape[1] - 2),
-        extended.narrow(1, 0, extended.shape[1] - 2),
-    )
+    """skip_u, whether an alignment may come to u from u − 2: a blank between different labels is optional."""
+    count = extended.shape[1] - 2
+    later, earlier = extended.narrow(1, 2, count), extended.narrow(1, 0, count)
     return torch.cat([torch.zeros_like(extended.narrow(1, 0, 2), dtype=torch.bool), later != earlier], 1)
 
 
@@ -79,8 +77,8 @@ def suffixes(e: Tensor, skip: Tensor, last: Tensor, input_lengths: Tensor) -> Te
     """β, from the end of each input backwards. Shape (T, N, U)."""
     steps, _, size = e.shape
     nothing = torch.full_like(e[0].narrow(1, 0, 1), ZERO)
-    skip = torch.cat([skip.narrow(1, 1, size - 1), torch.zeros_like(skip.narrow(1, 0, 1))], 1)
-    skip = torch.cat([skip.narrow(1, 1, size - 1), torch.zeros_like(skip.narrow(1, 0, 1))], 1)
+    never = torch.zeros_like(skip.narrow(1, 0, 1))
+    skip = torch.cat([skip, never, never], 1).narrow(1, 2, size)  # skip_{u+2} at u
     end = torch.where(last, 0.0, ZERO).to(e.dtype)
     beta = [end]
     for t in range(steps - 2, -1, -1):
@@ -138,7 +136,7 @@ class CTCLossFunction(Function):
 
     @staticmethod
     def walk(log_probs: Tensor, targets: Tensor, target_lengths: Tensor, blank: int, longest: int):
-        """l′, e, whether u − 2 may be skipped from, and whether u is one of the last two places."""
+        """l′, e, skip, and whether u is one of the last two places."""
         extended = extend(targets, target_lengths, blank, longest)
         place = torch.arange(extended.shape[1], device=extended.device)
         end = 2 * target_lengths.unsqueeze(1)
@@ -184,7 +182,7 @@ class CTCLossFunction(Function):
         given = [numbers if k is None else k for k, numbers in zip(lengths, ctx.lengths)]
         steps, labels = (as_tensor(k, log_probs.device) for k in given)
         extended, e, skip, last = CTCLossFunction.walk(log_probs, targets, labels, ctx.blank, ctx.longest)
-        if torch.is_grad_enabled():  # differentiated again: it is a function of log_probs, not a constant
+        if torch.is_grad_enabled():  # differentiated again: α is a function of x, not a constant
             alpha = prefixes(e, skip)
         beta = suffixes(e, skip, last, steps)
         log_p = log_likelihood(alpha, last, steps, labels)

@@ -22,12 +22,14 @@ __all__ = [
 ]
 
 
-def norm_slope(delta: Tensor, norm: Tensor, p: float, share_ties: bool = True) -> Tensor:
-    """∂‖δ‖/∂δ of the p-norm along the last axis, δ_i of which has the slope sign(δ_i) (|δ_i| / ‖δ‖)^(p − 1).
+def norm_slope(
+    delta: Tensor, norm: Tensor, p: float, axes: int | tuple[int, ...] = -1, share_ties: bool = True
+) -> Tensor:
+    """∂‖δ‖/∂δ of the p-norm over ``axes``, δ_i of which has the slope sign(δ_i) (|δ_i| / ‖δ‖)^(p − 1).
 
-    From ‖δ‖^p = Σ |δ_i|^p:  p ‖δ‖^(p−1) ∂‖δ‖/∂δ_i = p |δ_i|^(p−1) sign δ_i.  For p = ∞ that power is 1 where
-    |δ_i| is the largest, which ties may share, and 0 elsewhere. p = 0 counts what is not 0: slope 0. Where
-    the norm is 0 there is no slope, and 0 is taken.
+    From ‖δ‖^p = Σ |δ_i|^p:  p ‖δ‖^(p−1) ∂‖δ‖/∂δ_i = p |δ_i|^(p−1) sign δ_i.  For p = ∞ (−∞) that power is 1
+    where |δ_i| is the largest (smallest), which ties may share, and 0 elsewhere. p = 0 counts what is not 0:
+    slope 0. Where the norm is 0 there is no slope, and 0 is taken.
     """
     if p == 0:
         return torch.zeros_like(delta)
@@ -35,7 +37,7 @@ def norm_slope(delta: Tensor, norm: Tensor, p: float, share_ties: bool = True) -
         return delta.sign()
     if math.isinf(p):
         reached = (delta.abs() == norm).to(delta.dtype)
-        return delta.sign() * (reached / reached.sum(-1, keepdim=True) if share_ties else reached)
+        return delta.sign() * (reached / reached.sum(axes, keepdim=True) if share_ties else reached)
     inverse = torch.where(norm == 0, 0, 1 / torch.where(norm == 0, 1, norm))
     if p == 2:
         return delta * inverse
@@ -249,6 +251,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
 
     Raises:
         RuntimeError: if ``input`` does not have two axes or is not floating point, or ``p`` is negative.
+        NotImplementedError: if ``input`` is of a half type.
     """
     if input.dim() != 2:
         raise RuntimeError(f"pdist: expected an input of shape (N, D), but got {list(input.shape)}")

@@ -135,7 +135,11 @@ def _drop(
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero each element with probability ``p``, as :func:`torch.nn.functional.dropout`.
+    """Zero each element with probability ``p``, and scale the others, as :func:`torch.nn.functional.dropout`.
+
+    Args:
+        training: whether to; if not, the input is returned.
+        inplace: whether the input is overwritten.
 
     Raises:
         ValueError: if ``p`` is no probability.
@@ -173,8 +177,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     if input.dim() == 3:
         warnings.warn(
             "dropout2d: an input with 3 axes is taken as (N, C, L), as torch does; use dropout1d for that, "
-            "or add "
-            "the batch axis",
+            "or add the batch axis",
             stacklevel=2,
         )
     elif input.dim() != 4:

@@ -33,7 +33,7 @@ __all__ = [
 class ELUFunction(Function):
     """Exponential linear unit.
 
-    Forward    y = a (e^x − 1) where x ≤ 0, else x
+    Forward    y = a (e^x − 1) where x ≤ 0, else x,   a = ``alpha``
     Backward   f′ = a e^x where x ≤ 0, else 1
     Saves      x
     Source     Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289
@@ -80,7 +80,7 @@ class ELU(nn.ELU):
 class CELUFunction(Function):
     """Exponential linear unit without a kink: both pieces have the slope 1 at zero, whatever a is.
 
-    Forward    y = a (e^(x/a) − 1) where x ≤ 0, else x
+    Forward    y = a (e^(x/a) − 1) where x ≤ 0, else x,   a = ``alpha``
     Backward   f′ = a e^(x/a) / a = e^(x/a) where x ≤ 0, else 1
     Saves      x
     Source     Barron 2017, arXiv:1704.07483

@@ -111,10 +111,9 @@ class GELUFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (x,) = ctx.saved_tensors
-        slope = GELUFunction.cdf(wide(x), ctx.approximate) + wide(x) * GELUFunction.pdf(
-            wide(x), ctx.approximate
-        )
-        grad_x = (grad_y * slope).to(x.dtype)
+        cdf = GELUFunction.cdf(wide(x), ctx.approximate)
+        pdf = GELUFunction.pdf(wide(x), ctx.approximate)
+        grad_x = (grad_y * (cdf + wide(x) * pdf)).to(x.dtype)
         return grad_x, None
 
 

@@ -82,6 +82,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
 
     Raises:
         ValueError: if ``theta`` is not floating point, does not fit ``size``, or ``size`` is not positive.
+        RuntimeError: if ``theta`` has not as many samples as ``size``.
         NotImplementedError: if ``size`` has neither four nor five numbers.
     """
     align_corners = _corners("affine_grid", align_corners)

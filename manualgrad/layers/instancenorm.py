@@ -113,11 +113,13 @@ def instance_norm(
             running ← (1 − momentum) running + momentum mean. An empty input leaves them as they are.
         weight, bias: shape (C).
         use_input_stats: whether the statistics are the instances' own.
+        eps: added to the variance.
 
     Raises:
         RuntimeError: if the shapes do not fit, or statistics are needed and missing.
         ValueError: if an instance has one value only, which standardizing would turn into 0, or one of
             ``running_mean`` and ``running_var`` is given without the other.
+        IndexError: if the input has fewer than two axes.
     """
     positions = math.prod(input.shape[2:])
     if use_input_stats and positions == 1:

@@ -39,7 +39,7 @@ class KLDivLossFunction(Function):
                t = p:       ∂L/∂x = −s p,      ∂L/∂t = s (log p + 1 − x)
                t = log p:   ∂L/∂x = −s e^t,    ∂L/∂t = s e^t (t − x + 1)
     Shapes     x, t: the same, any
-    Saves      x, t
+    Saves      t; x only if t needs a gradient
     Source     Kullback, Leibler 1951, doi:10.1214/aoms/1177729694
     """
 
@@ -52,7 +52,6 @@ class KLDivLossFunction(Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         x, target, ctx.log_target, ctx.reduction, ctx.batch = inputs
-        # Without a gradient of the target, that of x does not need x.
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, target)
         ctx.dtype = x.dtype
 

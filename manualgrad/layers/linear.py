@@ -84,8 +84,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if input.shape[-1:] != weight.shape[-1:]:
         raise RuntimeError(
             f"linear: the last axis of the input must have in_features={weight.shape[-1]} elements, as the "
-            "weight "
-            f"of shape {list(weight.shape)} has, but the input has shape {list(input.shape)}"
+            f"weight of shape {list(weight.shape)} has, but the input has shape {list(input.shape)}"
         )
     return apply(LinearFunction, input, weight, bias, autocast=LOW)
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ..function import Function, apply, wide, wide_dtype
 from .cross_entropy import (
     SoftCrossEntropyLossFunction,
-    _check_class_weight,
-    _classes,
     along_classes,
+    check_class_weight,
     check_weight_dtype,
+    class_indices,
     pick,
     sample_weights,
 )
@@ -234,6 +234,7 @@ def linear_cross_entropy(
             (N, C, d1, ...).
         linear_bias: the shape of ``linear_weight`` without I.
         weight: of each class, shape (C). With class indices the mean is divided by the weights in use.
+        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         ignore_index: the class index that does not count; None stands for −100.
         label_smoothing: ε in [0, 1]: the target is mixed with this much of the uniform distribution.
         options: a :class:`torch.nn.LinearCrossEntropyOptions`. Its ``batch_chunk_size`` or
@@ -263,7 +264,7 @@ def linear_cross_entropy(
     if soft:
         t = _check_probabilities(stand_in, target, weight, reduction)
     else:
-        _, t = _classes("linear_cross_entropy", stand_in, target, weight, ignore_index, reduction)
+        _, t = class_indices("linear_cross_entropy", stand_in, target, weight, ignore_index, reduction)
     x = input if input.dim() == 2 else input.unsqueeze(0)
     samples, (classes, *places) = x.shape[0], linear_weight.shape[:-1]
     flat = math.prod(places)
@@ -322,7 +323,7 @@ def _check_probabilities(z: Tensor, target: Tensor, weight: Tensor | None, reduc
             "linear_cross_entropy: a target of the logits' shape holds class probabilities and must be "
             f"floating point, but got {target.dtype}; for class indices leave out the class axis"
         )
-    _check_class_weight("linear_cross_entropy", weight, z.shape[min(1, z.dim() - 1)])
+    check_class_weight("linear_cross_entropy", weight, z.shape[min(1, z.dim() - 1)])
     return target if z.dim() > 1 else target.unsqueeze(0)
 
 
@@ -354,11 +355,7 @@ def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None, chunked: bool) -> 
     return *cast, torch.float32
 
 
-# torch has this loss since 2.13; with an older one its constructor takes no arguments.
-Base: Any = getattr(nn, "LinearCrossEntropyLoss", nn.Module)
-
-
-class LinearCrossEntropyLoss(Base):
+class LinearCrossEntropyLoss(nn.LinearCrossEntropyLoss):
     """:class:`torch.nn.LinearCrossEntropyLoss` with a hand-written backward."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ class LocalResponseNormFunction(Function):
                the channels c in whose window j lies are the mirrored window {j − ⌊(n−1)/2⌋, …, j + ⌊n/2⌋}
     Shapes     x, y, d: (B, C, *), each position by itself
     Saves      x, d
-    Source     Krizhevsky, Sutskever, Hinton 2012, section 3.3 (there the sum, here as in Caffe the mean)
+    Source     Krizhevsky, Sutskever, Hinton 2012, doi:10.1145/3065386, section 3.3 (there the sum, here as in
+               Caffe the mean)
     """
 
     @staticmethod

@@ -113,13 +113,12 @@ def _lp_pool(ndim: int, input: Tensor, norm_type, kernel_size, stride, ceil_mode
     on_cpu = "float32" if ndim == 3 else None
     if norm_type in (float("inf"), -float("inf")):
         autocast = Autocast(on_cpu, None)
-        return apply(MaxNormPoolFunction, input, norm_type > 0, kernel, stride, ceil_mode, autocast=autocast)[
-            0
-        ]
+        options = (norm_type > 0, kernel, stride, ceil_mode)
+        return apply(MaxNormPoolFunction, input, *options, autocast=autocast)[0]
     if not input.is_floating_point() and not input.is_complex():
         input = input.to(torch.get_default_dtype())
-    autocast = Autocast(on_cpu, "float32")
-    return apply(LPPoolFunction, input, norm_type, kernel, stride, ceil_mode, autocast=autocast)
+    options = (norm_type, kernel, stride, ceil_mode)
+    return apply(LPPoolFunction, input, *options, autocast=Autocast(on_cpu, "float32"))
 
 
 def lp_pool1d(input, norm_type, kernel_size, stride=None, ceil_mode=False) -> Tensor:

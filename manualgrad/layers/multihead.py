@@ -37,10 +37,10 @@ __all__ = [
 class AttentionScoresFunction(Function):
     """How well each key fits each query.
 
-    Forward    S = s Q Kᵀ + M,   S_ij = s Σ_e Q_ie K_je + M_ij   (s: the scale; M: the mask, or none)
-    Backward   G = ∂L/∂S.  Q_ie reaches S_ij for every j, with s K_je; K_je for every i, with s Q_ie:
+    Forward    Z = s Q Kᵀ + M,   Z_ij = s Σ_e Q_ie K_je + M_ij   (s: the scale; M: the mask, or none)
+    Backward   G = ∂L/∂Z.  Q_ie reaches Z_ij for every j, with s K_je; K_je for every i, with s Q_ie:
                ∂L/∂Q = s G K,   ∂L/∂K = s Gᵀ Q,   ∂L/∂M = G summed over what was repeated
-    Shapes     Q: (B, H, L, D);   K: (B, H, S, D);   S: (B, H, L, S);   M: broadcast to S
+    Shapes     Q: (B, H, L, D);   K: (B, H, S, D);   Z: (B, H, L, S);   M: broadcast to Z
     Saves      Q only if K needs a gradient, K only if Q does
     Source     Vaswani et al. 2017, arXiv:1706.03762
     """
@@ -247,9 +247,8 @@ def multi_head_attention_forward(
             attn_weights = apply(HeadMeanFunction, attn_weights)
     else:
         output = scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal)
-    output = linear(
-        output.permute(2, 0, 1, 3).reshape(length, batch, features), out_proj_weight, out_proj_bias
-    )
+    joined = output.permute(2, 0, 1, 3).reshape(length, batch, features)
+    output = linear(joined, out_proj_weight, out_proj_bias)
     if not batched:
         output = output.squeeze(1)
         attn_weights = None if attn_weights is None else attn_weights.squeeze(0)

@@ -1,4 +1,4 @@
-"""Normalization over the features of one sample: LayerNorm, GroupNorm, RMSNorm, and division by a p-norm.
+"""Normalization over the features of one sample: LayerNorm, GroupNorm, RMSNorm.
 
 All of them divide by a statistic that is itself a function of the input, so an input x_j reaches an output
 y_i by two ways: directly if i = j, and through the statistic for every i. The second way is what their
@@ -19,12 +19,10 @@ __all__ = [
     "GroupNormFunction",
     "LayerNorm",
     "LayerNormFunction",
-    "NormalizeFunction",
     "RMSNorm",
     "RMSNormFunction",
     "group_norm",
     "layer_norm",
-    "normalize",
     "rms_norm",
 ]
 
@@ -100,6 +98,7 @@ def layer_norm(
         input: shape (*, *normalized_shape).
         normalized_shape: the last axes, over which mean and variance are taken.
         weight, bias: shape (*normalized_shape).
+        eps: added to the variance.
 
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or weight or bias have another shape.
@@ -191,6 +190,7 @@ def group_norm(
         input: shape (B, C, *).
         num_groups: number of groups, a divisor of C.
         weight, bias: shape (C).
+        eps: added to the variance.
 
     Raises:
         RuntimeError: if the shapes do not fit.
@@ -296,120 +296,6 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.normalized_shape, self.weight, self.eps)
-
-
-class NormalizeFunction(Function):
-    """Divide vectors by their p-norm, or by ε where that is larger.
-
-    Forward    n = ‖x‖_p = (Σ_j |x_j|^p)^(1/p),   m = max(n, ε),   y = x / m
-    Backward   x_j reaches y_i directly, and through m if n ≥ ε (below, m is a constant):
-               ∂y_i/∂x_j = δ_ij / m − [n ≥ ε] x_i / m² · ∂n/∂x_j
-               summed with g = ∂L/∂y:   ∂L/∂x = (g − [n ≥ ε] Σ(g y) ∂n/∂x) / m
-               The norm: with s = Σ |x_j|^p,  ∂s/∂x_j = p |x_j|^(p−1) sgn x_j,  and n = s^(1/p),
-               ∂n/∂x_j = (1/p) s^(1/p − 1) ∂s/∂x_j = sgn x_j (|x_j| / n)^(p−1)
-               p = 2:      x_j / n
-               p = ±∞:     n is the largest (smallest) |x_j|: sgn x_j for that one, divided among equals
-               p = 0:      n counts what is not 0, and does not move: 0
-               At x = 0 a norm has a kink; the slope is taken to be 0, the mean of those around it, and so it
-               is at x_j = 0 for p ≠ 2. At x = 0 that does not show: n < ε there, and y = x / ε is a line.
-    Shapes     x, y: any;   n, m: 1 along the axes of the norm
-    Saves      x, n
-    """
-
-    @staticmethod
-    def forward(x: Tensor, p: float, axes: tuple[int, ...], eps: float):
-        norm = torch.linalg.vector_norm(wide(x), p, axes, keepdim=True)
-        return (x / norm.clamp(min=eps)).to(x.dtype), norm
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        x, ctx.p, ctx.axes, ctx.eps = inputs
-        _, norm = output
-        ctx.mark_non_differentiable(norm)
-        ctx.save_for_backward(x, norm)
-
-    @staticmethod
-    def backward(ctx, grad_y: Tensor, _norm):
-        x, norm = ctx.saved_tensors
-        if torch.is_grad_enabled():  # differentiated again: n is a function of x, not a constant
-            norm = torch.linalg.vector_norm(wide(x), ctx.p, ctx.axes, keepdim=True)
-        g = wide(grad_y)
-        m = norm.clamp(min=ctx.eps)
-        moving = (norm >= ctx.eps).to(norm.dtype)
-        sum_g_y = (g * x / m).sum(ctx.axes, keepdim=True)
-        grad_x = (g - moving * sum_g_y * norm_slope(x, norm, ctx.p, ctx.axes)) / m
-        return grad_x.to(x.dtype), None, None, None
-
-
-def norm_slope(x: Tensor, norm: Tensor, p: float, axes: tuple[int, ...]) -> Tensor:
-    """∂n/∂x of the p-norm n over ``axes``; 0 where n is 0."""
-    if p == 0:
-        return torch.zeros_like(x)
-    if math.isinf(p):
-        extreme = (x.abs() == norm).to(norm.dtype)
-        return x.sgn() * extreme / extreme.sum(axes, keepdim=True).clamp(min=1)
-    n = torch.where(norm == 0, 1, norm)
-    if p == 2:
-        return x / n
-    ratio = torch.where((x == 0) | (norm == 0), 1, x.abs() / n)
-    return x.sgn() * ratio.pow(p - 1)
-
-
-def normalize(
-    input: Tensor,
-    p: float = 2.0,
-    dim: int | tuple[int, ...] | None = 1,
-    eps: float = 1e-12,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Vectors divided by their p-norm, or ``eps`` if it is larger, as :func:`torch.nn.functional.normalize`.
-
-    Args:
-        input: any shape.
-        p: exponent of the norm; 0 and ±inf have their usual meanings.
-        dim: the axis, or axes, of the vectors; None or () for all.
-        out: where to write the result, which then has no gradient.
-
-    Raises:
-        TypeError: if the input is no tensor, or ``p`` no number.
-        IndexError: if the input has no axis ``dim``.
-        RuntimeError: if an axis is named twice, a vector without elements has no such norm, or ``out`` is
-            given and a gradient would be needed.
-        NotImplementedError: if the input is not floating point.
-    """
-    if not isinstance(input, Tensor):
-        raise TypeError(f"normalize: expected a Tensor, but got {type(input).__name__}")
-    check_floating("normalize", input)
-    if p is None or isinstance(p, str):
-        raise TypeError(f"normalize: p must be a number, but got {p!r}; the Euclidean norm is p=2.0")
-    axes = _axes("normalize", input, dim)
-    if not input.numel() and (p < 0 or math.isinf(p)) and any(input.shape[axis] == 0 for axis in axes):
-        raise RuntimeError(
-            f"normalize: the norm of no elements is not defined for p={p}, "
-            f"but dim={dim} of an input of shape {list(input.shape)} has none"
-        )
-    if out is None:
-        return apply(NormalizeFunction, input, p, axes, eps, autocast=FLOAT32_ON_ACCELERATOR)[0]
-    if torch.is_grad_enabled() and (input.requires_grad or out.requires_grad):
-        raise RuntimeError(
-            "normalize: out=... has no gradient, but the input or out requires one; "
-            "leave out=None, or call it under torch.no_grad()"
-        )
-    return torch.div(input, torch.linalg.vector_norm(input, p, axes, keepdim=True).clamp_(min=eps), out=out)
-
-
-def _axes(name: str, input: Tensor, dim: int | tuple[int, ...] | list[int] | None) -> tuple[int, ...]:
-    """The axes named by ``dim``, counted from 0."""
-    ndim = input.dim()
-    named = (dim,) if isinstance(dim, int) else tuple(dim or range(ndim))
-    span = max(ndim, 1)  # a number without axes takes 0 and −1
-    for axis in named:
-        if not -span <= axis < span:
-            raise IndexError(f"{name}: dim={axis} is no axis of an input of shape {list(input.shape)}")
-    axes = tuple(axis % span for axis in named)
-    if len(set(axes)) < len(axes):
-        raise RuntimeError(f"{name}: an axis appears twice in dim={dim}")
-    return axes if ndim else ()
 
 
 def _check_normalized_shape(name: str, input: Tensor, normalized_shape, **parameters: Tensor | None) -> None:

@@ -127,8 +127,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         if len(amounts) % 2 or len(amounts) > 2 * input.dim():
             raise RuntimeError(
                 f"pad: pad={list(amounts)} must have two numbers for each padded axis, and at most as many "
-                "axes as "
-                f"the input of shape {list(input.shape)} has"
+                f"axes as the input of shape {list(input.shape)} has"
             )
         return apply(ConstantPadFunction, input, amounts, 0.0 if value is None else value)
     if value not in (None, 0):

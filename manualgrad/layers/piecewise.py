@@ -273,10 +273,10 @@ class Hardswish(nn.Hardswish):
 class HardshrinkFunction(Function):
     """Small numbers become zero, the others stay. It jumps at ±λ, and a jump has no derivative.
 
-    Forward    y = 0 where −λ ≤ x ≤ λ, else x
+    Forward    y = 0 where −λ ≤ x ≤ λ, else x,   λ = ``lambd``
     Backward   f′ = 0 where −λ ≤ x ≤ λ, else 1
     Saves      x
-    Source     Donoho, Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81
+    Source     Donoho, Johnstone 1994, doi:10.1093/biomet/81.3.425
     """
 
     @staticmethod
@@ -311,7 +311,7 @@ class Hardshrink(nn.Hardshrink):
 class SoftshrinkFunction(Function):
     """Every number goes λ towards zero, and stops there: the step of the lasso's proximal gradient method.
 
-    Forward    y = x − λ where x > λ,   x + λ where x < −λ,   else 0
+    Forward    y = x − λ where x > λ,   x + λ where x < −λ,   else 0,   λ = ``lambd``
     Backward   f′ = 0 where −λ ≤ x ≤ λ, else 1
     Saves      x
     Source     Donoho 1995, "De-noising by soft-thresholding", doi:10.1109/18.382009
@@ -361,7 +361,7 @@ class Softshrink(nn.Softshrink):
 class ThresholdFunction(Function):
     """What is not above the threshold is replaced by a constant.
 
-    Forward    y = x where x > t, else v
+    Forward    y = x where x > t, else v   (t: the threshold, v: the value in its place)
     Backward   f′ = 1 where x > t, else 0
     Saves      x
     """

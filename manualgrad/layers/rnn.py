@@ -120,8 +120,8 @@ class RNNFunction(Function):
                and ∂L/∂h_0 = δ_1 W_hh
     Shapes     N = Σ batch_sizes rows.   x: (N, I);   h_0: (B, H);   all h: (N, H);   W_ih: (H, I);
                W_hh: (H, H);   b: (H) or None
-    Saves      x, all h, h_0, W_ih, W_hh.  The h are outputs, so they are no constants when this backward is
-               differentiated: a gradient of theirs comes in as g
+    Saves      all h, W_hh, and of x, h_0, W_ih those whose partner needs a gradient.  The h are outputs, so
+               they are no constants when this backward is differentiated: a gradient of theirs comes in as g
     Source     Werbos 1990, doi:10.1109/5.58337;   Elman 1990, doi:10.1207/s15516709cog1402_1
     """
 
@@ -188,9 +188,9 @@ class LSTMFunction(Function):
     Shapes     N = Σ batch_sizes rows.   x: (N, I);   h_0: (B, P or H);   c_0: (B, H);   all h: (N, P or H);
                all c: (N, H);   gates: (N, 4H);   W_ih: (4H, I);   W_hh: (4H, P or H);   b: (4H) or None;
                W_hr: (P, H) or None
-    Saves      x, all h, all c, gates, h_0, c_0, W_ih, W_hh, W_hr; not tanh(c), not m.  c and the gates are
-               outputs with gradients of their own, so they are no constants when this backward is
-               differentiated
+    Saves      all c, gates, c_0, W_hh, W_hr, and of x, W_ih, all h, h_0 those whose partner needs a
+               gradient; not tanh(c), not m.  c and the gates are outputs with gradients of their own, so they
+               are no constants when this backward is differentiated
     Source     Hochreiter, Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735;  W_hr: Sak et al. 2014,
                arXiv:1402.1128
     """
@@ -283,8 +283,9 @@ class GRUFunction(Function):
                from δ_hh;   ∂L/∂h_0 = η_1 ⊙ z_1 + δ_hh,1 W_hh
     Shapes     N = Σ batch_sizes rows.   x: (N, I);   h_0: (B, H);   all h: (N, H);   gates: (N, 4H);
                W_ih: (3H, I);   W_hh: (3H, H);   b: (3H) or None
-    Saves      x, all h, gates, h_0, W_ih, W_hh.  The gates are an output with a gradient of its own, so they
-               are no constants when this backward is differentiated
+    Saves      all h, gates, h_0, W_hh, and of x, W_ih that whose partner needs a gradient.  The gates
+               are an output with a gradient of its own, so they are no constants when this backward is
+               differentiated
     Source     Cho et al. 2014, arXiv:1406.1078, with r behind the projection as cuDNN has it
     """
 

@@ -222,7 +222,8 @@ class LSTMCellFunction(Function):
     Saves      c, c′, [i, f, g, o], and of x, h, W_ih, W_hh those whose partner needs a gradient.
                The gates are an output like the others, with a gradient of its own: so they are no constants
                when this backward is differentiated, and need not be computed again.
-    Source     Hochreiter, Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735;  f: Gers et al. 2000
+    Source     Hochreiter, Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735;
+               f: Gers, Schmidhuber, Cummins 2000, doi:10.1162/089976600300015015
     """
 
     @staticmethod

@@ -171,14 +171,14 @@ def softmax(
 def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Logarithm of :func:`softmax`, as :func:`torch.nn.functional.log_softmax`."""
+    """Logarithm of :func:`softmax`, of the same arguments, as :func:`torch.nn.functional.log_softmax`."""
     return _apply(LogSoftmaxFunction, "log_softmax", input, dim, dtype)
 
 
 def softmin(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """:func:`softmax` of the negated input, as :func:`torch.nn.functional.softmin`."""
+    """:func:`softmax` of −input, of the same arguments, as :func:`torch.nn.functional.softmin`."""
     return _apply(SoftminFunction, "softmin", input, dim, dtype)
 
 

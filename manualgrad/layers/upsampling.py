@@ -119,9 +119,8 @@ def axes(
     """For each axis of ``size``, the last one first: the axis, counted from the end, and its taps."""
     ndim, dtype = len(size), wide_dtype(dtype)
     if mode in NEAREST and ndim == 2:
-        dtype = (
-            torch.float32
-        )  # as torch does, for two axes alone; it matters where s_o is close to an integer
+        # As torch does, for two axes alone; it matters where s_o is close to an integer.
+        dtype = torch.float32
     result = []
     for axis in range(-1, -ndim - 1, -1):
         length, places, scale = shape[axis], size[axis], scales[axis] if scales else None

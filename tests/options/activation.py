@@ -1,4 +1,4 @@
-"""Tables for the activations: piecewise, leaky, exponential, gated and smooth ones."""
+"""Tables for ``activation.py``, ``piecewise.py``, ``leaky.py``, ``exponential.py``, ``gating.py``."""
 
 import torch
 
@@ -25,7 +25,7 @@ IN_PLACE = {
 UNDERSCORED = ("relu", "hardtanh", "threshold", "leaky_relu", "rrelu", "elu", "celu", "selu")
 FLOATING = (
     *("hardsigmoid", "hardswish", "hardshrink", "softshrink", "rrelu", "celu", "selu", "mish", "logsigmoid"),
-    *("glu",),
+    *("glu", "gelu", "silu", "elu", "softplus", "leaky_relu"),
 )
 
 
@@ -84,6 +84,7 @@ AUTOCAST = {
 }
 
 ERRORS = {
+    "gelu: form": (lambda F: F.gelu(X, approximate="sigmoid"), "'sigmoid'"),
     **{f"{name}: of integers": (integers(name), f"{name}: .*int64") for name in FLOATING},
     "prelu: of integers": (lambda F: F.prelu(X.long(), X[0].long()), "prelu: .*int64"),
     "rrelu: of integers in training": (lambda F: F.rrelu(X.long(), training=True), "rrelu: .*int64"),

@@ -13,6 +13,7 @@ def tied(x):
 
 
 SAME = {
+    "embedding by frequency": lambda F, x: F.embedding(T([1] * 9 + [2, 0]), x, scale_grad_by_freq=True),
     "embedding_bag int32": lambda F, x: F.embedding_bag(FLAT.int(), x, STARTS.int()),
     "embedding_bag two kinds of integers": lambda F, x: F.embedding_bag(FLAT, x, STARTS.int(), mode="max"),
     "embedding_bag small integers": lambda F, x: F.embedding_bag(FLAT.to(torch.int8), x, STARTS, mode="sum"),
@@ -46,6 +47,9 @@ AUTOCAST = {
 }
 
 ERRORS = {
+    "embedding: index": (lambda F: F.embedding(T([3]), X), None),
+    "embedding: negative": (lambda F: F.embedding(T([-1]), X), None),
+    "embedding: padding_idx": (lambda F: F.embedding(T([1]), X, padding_idx=3), "(?i)padding_idx"),
     "bag: first offset": (lambda F: F.embedding_bag(FLAT, X, T([1, 2])), r"offsets\[0\].*is 1"),
     "bag: last offset": (lambda F: F.embedding_bag(FLAT, X, T([0, 6])), r"offsets\[-1\].*5.*is 6"),
     "bag: offset": (lambda F: F.embedding_bag(FLAT, X, T([0, -1])), r"offset -1 is outside of \[0, 5\]"),

@@ -1,6 +1,6 @@
 """Distances and the losses made of them: what tables of calls cannot say."""
 
-import options.margins
+import options.margin_loss
 import pytest
 import torch
 from torch.testing import assert_close
@@ -40,7 +40,7 @@ def test_kl_div_warns_of_mean():
         assert_close(got, (P * expected).mean())
 
 
-@pytest.mark.parametrize("name", options.margins.LEGACY)
+@pytest.mark.parametrize("name", options.margin_loss.LEGACY)
 @pytest.mark.parametrize(
     ("arguments", "reduction"),
     [
@@ -51,7 +51,7 @@ def test_kl_div_warns_of_mean():
     ],
 )
 def test_deprecated_reduction_arguments(name, arguments, reduction):
-    call = options.margins.LEGACY[name]
+    call = options.margin_loss.LEGACY[name]
     with pytest.warns(UserWarning, match=f"size_average and reduce args.*reduction='{reduction}'"):
         got = call(functional, X, **arguments)
     with pytest.warns(UserWarning, match=f"size_average and reduce args.*reduction='{reduction}'"):

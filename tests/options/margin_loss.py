@@ -1,4 +1,4 @@
-"""Tables for margin, embedding and likelihood losses."""
+"""Tables for the margin losses, ``embedding_loss.py`` and ``likelihood_loss.py``."""
 
 import torch
 
