@@ -7,6 +7,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from ..function import check_tensors
+
 __all__ = ["broadcast", "floating_dtype"]
 
 
@@ -14,8 +16,10 @@ def broadcast(name: str, **tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors, expanded to one shape.
 
     Raises:
+        TypeError: if one is no tensor, or complex.
         RuntimeError: if there is none; ``name`` is the layer's, the keywords are its arguments.
     """
+    check_tensors(name, **tensors)
     shapes = [tuple(t.shape) for t in tensors.values()]
     for axis in range(1, max(map(len, shapes)) + 1):
         lengths = {shape[-axis] for shape in shapes if len(shape) >= axis} - {1}

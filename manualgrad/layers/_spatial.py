@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..function import check_tensors
+
 __all__ = ["Ints", "check_axes", "kernel_and_stride", "per_axis"]
 
 Ints = tuple[int, ...]
@@ -30,7 +32,9 @@ def kernel_and_stride(name: str, kernel_size, stride, ndim: int) -> tuple[Ints, 
 
 
 def check_axes(name: str, input: Tensor, ndim: int) -> None:
-    """Raise RuntimeError unless ``input`` is (N, C, *) or (C, *) with ``ndim`` spatial axes."""
+    """Raise RuntimeError unless ``input`` is (N, C, *) or (C, *) with ``ndim`` spatial axes; TypeError if it is
+    no tensor."""
+    check_tensors(name, input=input)
     if input.dim() not in (ndim + 1, ndim + 2):
         raise RuntimeError(
             f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, "

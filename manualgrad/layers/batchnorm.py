@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, wide
+from ..function import Function, apply, check_tensors, wide
 from .normalization import check_per_channel, per_channel
 
 __all__ = [
@@ -164,6 +164,7 @@ def batch_norm(
         ValueError: if ``eps`` is not positive, or a channel has one value only in training, which
             standardizing would turn into 0.
     """
+    check_tensors("batch_norm", input=input)
     if input.dim() < 2:
         raise RuntimeError(f"batch_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
     if eps <= 0:

@@ -19,7 +19,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..function import LOW, Function, apply, wide
+from ..function import LOW, Function, apply, check_optional, check_tensors, wide
 from ._spatial import Ints, check_axes, per_axis
 from .padding import pad
 
@@ -212,6 +212,8 @@ def _conv(
     groups: int,
 ) -> Tensor:
     name = f"conv{ndim}d"
+    check_tensors(name, input=input, weight=weight)
+    check_optional(name, bias=bias)
     x, batched = _batched(name, input, ndim)
     stride, dilation = (per_axis(name, k, v, ndim) for k, v in (("stride", stride), ("dilation", dilation)))
     if isinstance(padding, str):
@@ -274,6 +276,7 @@ def conv_tbc(input, weight, bias, pad=0) -> Tensor:
     Raises:
         RuntimeError: if the shapes do not fit.
     """
+    check_tensors("conv_tbc", input=input, weight=weight, bias=bias)
     if input.dim() != 3 or weight.dim() != 3 or bias.dim() != 1:
         raise RuntimeError(
             "conv_tbc: expected an input (T, N, C), a weight (K, C, A) and a bias (A), but got shapes "
@@ -300,6 +303,8 @@ def _conv_transpose(
     dilation: int | Ints,
 ) -> Tensor:
     name = f"conv_transpose{ndim}d"
+    check_tensors(name, input=input, weight=weight)
+    check_optional(name, bias=bias)
     y, batched = _batched(name, input, ndim)
     sizes = {"stride": stride, "padding": padding, "output_padding": output_padding}
     options = [per_axis(name, argument, value, ndim) for argument, value in sizes.items()]

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, Function, apply, check_floating, transforming, values_known, wide
+from ..function import (
+    FLOAT32_ON_CPU,
+    Function,
+    apply,
+    check_floating,
+    check_tensors,
+    transforming,
+    values_known,
+    wide,
+)
 from .loss import share
 
 __all__ = ["CTCLoss", "CTCLossFunction", "ctc_loss"]
@@ -229,6 +238,7 @@ def ctc_loss(
         TypeError: if one of the lengths is a tensor and the other is not.
         ValueError: if ``reduction`` is no reduction.
     """
+    check_tensors("ctc_loss", log_probs=log_probs, targets=targets)
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"ctc_loss: reduction={reduction!r} is none of 'none', 'sum', 'mean'")
     if isinstance(input_lengths, Tensor) != isinstance(target_lengths, Tensor):
@@ -246,7 +256,7 @@ def ctc_loss(
     steps, counts = _lengths(input_lengths), _lengths(target_lengths)
     longest = _check(x, labels, steps, counts, blank)
     arguments = (labels, steps, counts, blank, reduction, zero_infinity, longest)
-    check_floating("ctc_loss", x)
+    check_floating("ctc_loss", log_probs=x)
     loss = apply(CTCLossFunction, x, *arguments, autocast=FLOAT32_ON_CPU)[0]
     return loss if batched or reduction != "none" else loss.squeeze(0)
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Autocast, Function, apply, wide
+from ..function import FLOAT32_ON_ACCELERATOR, Autocast, Function, apply, check_tensors, wide
 from ._broadcast import broadcast, floating_dtype
 
 __all__ = [
@@ -170,6 +170,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         RuntimeError: if the shapes do not broadcast, or neither tensor is floating point.
         IndexError: if there is no axis ``dim``.
     """
+    check_tensors("cosine_similarity", x1=x1, x2=x2)
     dtype = torch.promote_types(x1.dtype, x2.dtype)
     if not (dtype.is_floating_point or dtype.is_complex):
         raise RuntimeError(
@@ -250,6 +251,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     Raises:
         RuntimeError: if ``input`` does not have two axes or is not floating point, or ``p`` is negative.
     """
+    check_tensors("pdist", input=input)
     if input.dim() != 2:
         raise RuntimeError(f"pdist: expected an input of shape (N, D), but got {list(input.shape)}")
     if not (input.is_floating_point() or input.is_complex()):

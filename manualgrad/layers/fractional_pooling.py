@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, Function, apply, check_floating
+from ..function import FLOAT32_ON_CPU, Function, apply, check_floating, check_tensors
 from ._spatial import Ints
 from .pooling import scatter_to_winners
 from .unpooling import planes_as_rows
@@ -146,13 +146,14 @@ def _fractional_max_pool(
 
 
 def _check_input(name: str, input: Tensor, ndim: int) -> None:
+    check_tensors(name, input=input)
     if input.dim() not in (ndim + 1, ndim + 2) or 0 in input.shape[1:]:
         kind = IndexError if input.dim() <= ndim else RuntimeError
         raise kind(
             f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, of "
             f"which only the first may be empty, but got shape {list(input.shape)}"
         )
-    check_floating(name, input)
+    check_floating(name, input=input)
 
 
 def _scaled(name: str, plane: Sequence[int], ratio) -> Ints:

@@ -119,6 +119,7 @@ def instance_norm(
         ValueError: if an instance has one value only, which standardizing would turn into 0, or one of
             ``running_mean`` and ``running_var`` is given without the other.
     """
+    check_floating("instance_norm", input=input)
     positions = math.prod(input.shape[2:])
     if use_input_stats and positions == 1:
         raise ValueError(
@@ -127,7 +128,6 @@ def instance_norm(
         )
     if input.dim() < 2:
         raise IndexError(f"instance_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
-    check_floating("instance_norm", input)
     if not use_input_stats and (running_mean is None or running_var is None):
         raise RuntimeError(
             "instance_norm: running_mean and running_var must be given when use_input_stats=False"

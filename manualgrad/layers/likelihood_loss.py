@@ -11,7 +11,16 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32, FLOAT32_ON_ACCELERATOR, Function, apply, transforming, values_known, wide
+from ..function import (
+    FLOAT32,
+    FLOAT32_ON_ACCELERATOR,
+    Function,
+    apply,
+    check_tensors,
+    transforming,
+    values_known,
+    wide,
+)
 from ._broadcast import broadcast, floating_dtype
 from .distance import raised
 from .loss import check_reduction, legacy_reduction, reduce, share
@@ -93,6 +102,7 @@ def kl_div(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if shapes do not broadcast, or a tensor holds integers.
     """
+    check_tensors("kl_div", input=input, target=target)
     batch = input.shape[0] if reduction == "batchmean" and input.dim() else 1
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
@@ -273,6 +283,7 @@ def gaussian_nll_loss(
         TypeError: if ``var`` is a number but no float.
         RuntimeError: if shapes do not broadcast.
     """
+    check_tensors("gaussian_nll_loss", input=input, target=target)
     if isinstance(var, float):
         if var < 0:
             raise ValueError(f"gaussian_nll_loss: var must not be negative, but got {var}")

@@ -17,7 +17,8 @@ from ..function import (
     FLOAT32_ON_ACCELERATOR,
     Function,
     apply,
-    check_floating,
+    check_optional,
+    check_tensors,
     transforming,
     values_known,
     wide,
@@ -214,6 +215,7 @@ def _difference_loss(
     weight: Tensor | None = None,
     shape: float | None = None,
 ) -> Tensor:
+    check_tensors(name, input=input, target=target)
     check_reduction(name, reduction)
     if target.shape != input.shape:
         warnings.warn(
@@ -222,12 +224,17 @@ def _difference_loss(
             "which is seldom meant. Give both the same shape",
             stacklevel=3,
         )
+    check_optional(name, weight=weight)
     if weight is not None and weight.shape != input.shape:
         raise ValueError(
             f"{name}: weight must have the input's shape {list(input.shape)}, but has {list(weight.shape)}"
         )
     x, t = torch.broadcast_tensors(input, target)
-    check_floating(name, torch.empty((), dtype=torch.promote_types(x.dtype, t.dtype), device="meta"))
+    dtype = torch.promote_types(x.dtype, t.dtype)
+    if not dtype.is_floating_point:
+        raise NotImplementedError(
+            f"{name}: not implemented for {dtype}; cast input or target to a floating dtype"
+        )
     # Of the weighted losses torch's autocast knows Huber's alone.
     composite = weight is not None and function is not HuberLossFunction
     autocast = FLOAT32_ON_ACCELERATOR if composite else FLOAT32
@@ -384,6 +391,7 @@ def binary_cross_entropy(
         RuntimeError: if a value of ``input`` is outside [0, 1], if ``weight`` requires a gradient, or under
             autocast on an accelerator, as torch: a sigmoid in half precision loses the gradient.
     """
+    check_tensors("binary_cross_entropy", input=input, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("binary_cross_entropy", reduction)
     if target.shape != input.shape:
@@ -489,6 +497,7 @@ def binary_cross_entropy_with_logits(
         ValueError: if shapes differ, or ``reduction`` is no reduction.
         RuntimeError: if ``weight`` or ``pos_weight`` requires a gradient, which torch does not have either.
     """
+    check_tensors("binary_cross_entropy_with_logits", input=input, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("binary_cross_entropy_with_logits", reduction)
     if target.shape != input.shape:
@@ -534,6 +543,7 @@ def check_constant(
 ) -> Tensor | None:
     """Raise RuntimeError if ``weight`` wants a gradient, which these losses do not have by their weights, or
     does not broadcast to ``shape``."""
+    check_optional(name, **{argument: weight})
     if weight is not None and weight.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(
             f"{name}: the derivative for {argument!r} is not implemented, as in torch; detach it"

@@ -15,6 +15,8 @@ from ..function import (
     Function,
     apply,
     check_floating,
+    check_optional,
+    check_tensors,
     transforming,
     values_known,
     wide,
@@ -97,9 +99,10 @@ def hinge_embedding_loss(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if shapes do not broadcast, or ``input`` is not floating point.
     """
+    check_tensors("hinge_embedding_loss", input=input, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("hinge_embedding_loss", reduction)
-    _check_real("hinge_embedding_loss", input)
+    check_floating("hinge_embedding_loss", input=input)
     x, t = broadcast("hinge_embedding_loss", input=input, target=target)
     return apply(HingeEmbeddingLossFunction, x, t, float(margin), reduction, autocast=FLOAT32)
 
@@ -167,6 +170,7 @@ def margin_ranking_loss(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if the numbers of axes differ, or shapes do not broadcast.
     """
+    check_tensors("margin_ranking_loss", input1=input1, input2=input2, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("margin_ranking_loss", reduction)
     if input1.dim() != input2.dim() or input1.dim() != target.dim():
@@ -226,10 +230,11 @@ def soft_margin_loss(
         RuntimeError: if the target does not broadcast to the input's shape, the input is not floating point,
             or the target requires a gradient, which torch does not have either.
     """
+    check_tensors("soft_margin_loss", input=input, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("soft_margin_loss", reduction)
     check_constant("soft_margin_loss", "target", target)
-    _check_real("soft_margin_loss", input)
+    check_floating("soft_margin_loss", input=input)
     x, t = broadcast("soft_margin_loss", input=input, target=target)
     if x.shape != input.shape:
         raise RuntimeError(
@@ -311,9 +316,11 @@ def multilabel_soft_margin_loss(
         RuntimeError: if shapes do not broadcast, or the input is not floating point.
         IndexError: if the input has no class axis.
     """
+    check_tensors("multilabel_soft_margin_loss", input=input, target=target)
+    check_optional("multilabel_soft_margin_loss", weight=weight)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("multilabel_soft_margin_loss", reduction)
-    _check_real("multilabel_soft_margin_loss", input)
+    check_floating("multilabel_soft_margin_loss", input=input)
     if input.dim() == 0:
         raise IndexError("multilabel_soft_margin_loss: expected an input with a class axis, but got a number")
     given = {"input": input, "target": target} | ({} if weight is None else {"weight": weight})
@@ -402,6 +409,8 @@ def multi_margin_loss(
         RuntimeError: if shapes or dtypes do not fit, a target is no class, or ``weight`` requires a gradient,
             which torch does not have either.
     """
+    check_tensors("multi_margin_loss", input=input, target=target)
+    check_optional("multi_margin_loss", weight=weight)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("multi_margin_loss", reduction)
     if p not in (1, 2):
@@ -495,6 +504,7 @@ def multilabel_margin_loss(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if shapes or dtypes do not fit, or a target is neither a class nor −1.
     """
+    check_tensors("multilabel_margin_loss", input=input, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("multilabel_margin_loss", reduction)
     x = _scores("multilabel_margin_loss", input)
@@ -517,15 +527,9 @@ class MultiLabelMarginLoss(nn.MultiLabelMarginLoss):
         return multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
-def _check_real(name: str, x: Tensor) -> None:
-    # Complex tensors are refused by apply, which says so.
-    if not x.is_complex():
-        check_floating(name, x)
-
-
 def _scores(name: str, input: Tensor) -> Tensor:
     # The input of a loss of classes, checked, as (N, C).
-    _check_real(name, input)
+    check_floating(name, input=input)
     if input.dim() > 2 or (input.dim() and input.shape[-1] == 0):
         raise RuntimeError(
             f"{name}: expected a non-empty input of shape (N, C) or (C), where N may be 0, but got "

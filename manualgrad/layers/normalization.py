@@ -12,7 +12,16 @@ import math
 import torch
 from torch import Size, Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, check_floating, wide, wide_dtype
+from ..function import (
+    FLOAT32_ON_ACCELERATOR,
+    Function,
+    apply,
+    check_floating,
+    check_optional,
+    check_tensors,
+    wide,
+    wide_dtype,
+)
 
 __all__ = [
     "GroupNorm",
@@ -104,6 +113,7 @@ def layer_norm(
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or weight or bias have another shape.
     """
+    check_tensors("layer_norm", input=input)
     _check_normalized_shape("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     check_dtypes("layer_norm", input, weight=weight, bias=bias)
     ndim = len(normalized_shape)
@@ -196,6 +206,7 @@ def group_norm(
         RuntimeError: if the shapes do not fit.
         ValueError: if there is one element in all for each group, which standardizing would turn into 0.
     """
+    check_tensors("group_norm", input=input)
     if input.dim() < 2:
         raise RuntimeError(f"group_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
     channels = input.shape[1]
@@ -284,6 +295,8 @@ def rms_norm(
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or the weight has another shape.
     """
+    check_tensors("rms_norm", input=input)
+    check_optional("rms_norm", weight=weight)
     _check_normalized_shape("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
         eps = torch.finfo(torch.float64 if input.dtype == torch.float64 else torch.float32).eps
@@ -377,9 +390,7 @@ def normalize(
             given and a gradient would be needed.
         NotImplementedError: if the input is not floating point.
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(f"normalize: expected a Tensor, but got {type(input).__name__}")
-    check_floating("normalize", input)
+    check_floating("normalize", input=input)
     if p is None or isinstance(p, str):
         raise TypeError(f"normalize: p must be a number, but got {p!r}; the Euclidean norm is p=2.0")
     axes = _axes("normalize", input, dim)
@@ -440,7 +451,8 @@ def check_per_channel(name: str, input: Tensor, **parameters: Tensor | None) -> 
 
 def check_dtypes(name: str, input: Tensor, **parameters: Tensor | None) -> None:
     """Raise RuntimeError unless parameters have the input's dtype, or float32 for an input of a half type."""
-    check_floating(name, input)
+    check_floating(name, input=input)
+    check_optional(name, **parameters)
     device = input.device.type
     if device != "meta" and torch.is_autocast_enabled(device):
         return

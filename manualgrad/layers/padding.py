@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
+from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, check_tensors, wide
 
 __all__ = [
     "CircularPad1d",
@@ -122,6 +122,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         RuntimeError: if the padding is larger than the mode can fill from the input, or ``value`` is given
             for a mode that copies.
     """
+    check_tensors("pad", input=input)
     amounts = tuple(pad)
     if mode == "constant":
         if len(amounts) % 2 or len(amounts) > 2 * input.dim():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..function import Autocast, Function, apply, wide
+from ..function import Autocast, Function, apply, check_optional, check_tensors, wide
 
 __all__ = [
     "GRUCell",
@@ -424,6 +424,7 @@ class GRUCell(nn.GRUCell):
 def _rows(module: nn.RNNCellBase, input: Tensor, states: tuple | None, count: int) -> tuple[Tensor, tuple]:
     """Input and states of a cell with a batch axis; zeros for states that are not given."""
     name = type(module).__name__
+    check_tensors(name, input=input, **{f"hx[{k}]": state for k, state in enumerate(states or ())})
     if input.dim() not in (1, 2):
         raise ValueError(
             f"{name}: expected input to be 1D or 2D, (I) or (B, I), but got {input.dim()}D, "
@@ -454,6 +455,9 @@ def _check_cell(
     bias_hh: Tensor | None,
 ) -> None:
     """Raise RuntimeError unless the shapes fit, and what is projected has the dtype of the weights."""
+    names = ("hx",) if len(states) == 1 else ("hx[0]", "hx[1]")
+    check_tensors(name, input=input, **dict(zip(names, states)), w_ih=weight_ih, w_hh=weight_hh)
+    check_optional(name, b_ih=bias_ih, b_hh=bias_hh)
     hidden = weight_hh.shape[-1]
     expected = {
         "w_ih": (weight_ih, (blocks * hidden, weight_ih.shape[-1])),
@@ -463,7 +467,6 @@ def _check_cell(
     }
     if input.dim() == 2:
         expected["input"] = input, (input.shape[0], weight_ih.shape[-1])
-        names = ("hx",) if len(states) == 1 else ("hx[0]", "hx[1]")
         expected |= {n: (state, (input.shape[0], hidden)) for n, state in zip(names, states)}
     else:
         raise IndexError(f"{name}: input must have two axes, (B, I), but has shape {list(input.shape)}")

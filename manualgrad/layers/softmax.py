@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, wide
+from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, check_floating, check_tensors, wide
 
 __all__ = [
     "GumbelSoftmaxFunction",
@@ -144,6 +144,7 @@ class GumbelSoftmaxFunction(Function):
 def _apply(
     function: type[Function], name: str, x: Tensor, dim: int | None, dtype: torch.dtype | None
 ) -> Tensor:
+    check_tensors(name, input=x)
     if dim is None:
         dim = 0 if x.dim() in (0, 1, 3) else 1
         warnings.warn(
@@ -197,13 +198,10 @@ def gumbel_softmax(
         RuntimeError: if the logits are not floating point.
         IndexError: if there is no axis ``dim``.
     """
+    check_floating("gumbel_softmax", RuntimeError, logits=logits)
     if eps != 1e-10:
         warnings.warn(
             f"gumbel_softmax: eps={eps} has no effect, and is deprecated; leave it out", stacklevel=2
-        )
-    if not logits.is_floating_point():
-        raise RuntimeError(
-            f"gumbel_softmax: not implemented for {logits.dtype}; cast the logits to a floating dtype"
         )
     exponential = torch.empty_like(logits, memory_format=torch.contiguous_format).exponential_()
     noise = -exponential.log()

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, wide, wide_dtype
+from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, check_tensors, wide, wide_dtype
 from ._spatial import Ints
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
@@ -252,6 +252,7 @@ def interpolate(
         NotImplementedError: if the mode does not go with the number of axes, or the dtype with the mode.
         RuntimeError: if an axis is empty.
     """
+    check_tensors("interpolate", input=input)
     ndim = input.dim() - 2
     if mode in (*NEAREST, "area") and align_corners is not None:
         raise ValueError(
