@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..function import check_tensors
 
-__all__ = ["broadcast", "floating_dtype"]
+__all__ = ["broadcast", "check_same_dtype", "floating_dtype"]
 
 
 def broadcast(name: str, **tensors: Tensor) -> tuple[Tensor, ...]:
@@ -36,3 +36,15 @@ def floating_dtype(*tensors: Tensor) -> torch.dtype:
     """The dtype of a result: the tensors' common one, or the default dtype for integers."""
     dtype = reduce(torch.promote_types, (t.dtype for t in tensors))
     return dtype if dtype.is_floating_point else torch.get_default_dtype()
+
+
+def check_same_dtype(name: str, input: Tensor, **others: Tensor | None) -> None:
+    """Raise RuntimeError unless all are of the dtype of the input, or autocast will see to it."""
+    device = input.device.type
+    if device != "meta" and torch.is_autocast_enabled(device):
+        return
+    for argument, tensor in others.items():
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise RuntimeError(
+                f"{name}: the input is {input.dtype}, but {argument} is {tensor.dtype}; cast one of them"
+            )

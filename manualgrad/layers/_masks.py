@@ -26,6 +26,7 @@ def additive(
     """
     if mask is None:
         return None
+    check_tensors("multi_head_attention", **{name: mask})
     require(
         mask.dtype == torch.bool or mask.is_floating_point(),
         f"{name} must be boolean or floating point, but is {mask.dtype}",

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..function import check_tensors
+from ._broadcast import check_same_dtype
 from .arithmetic import concatenate, index_select
 from .dropout import dropout as drop
-from .rnn_cell import check_same_dtype, low
+from .rnn_cell import low
 
 __all__ = ["OF_PACKED", "OF_TENSOR", "BatchSizes", "network", "run"]
 
@@ -189,6 +190,7 @@ def run(
 
 
 def _check_input(name: str, module: nn.RNNBase, input: Tensor, dtype: torch.dtype, axes: int) -> None:
+    check_tensors(name, input=input)
     if input.dtype != dtype and not torch._C._is_any_autocast_enabled():
         raise ValueError(
             f"{name}: the input is {input.dtype}, but the weights are {dtype}; cast the input with "

@@ -32,8 +32,8 @@ def kernel_and_stride(name: str, kernel_size, stride, ndim: int) -> tuple[Ints, 
 
 
 def check_axes(name: str, input: Tensor, ndim: int) -> None:
-    """Raise RuntimeError unless ``input`` is (N, C, *) or (C, *) with ``ndim`` spatial axes; TypeError if it is
-    no tensor."""
+    """Raise TypeError unless ``input`` is a tensor, RuntimeError unless it is (N, C, *) or (C, *) with
+    ``ndim`` spatial axes."""
     check_tensors(name, input=input)
     if input.dim() not in (ndim + 1, ndim + 2):
         raise RuntimeError(

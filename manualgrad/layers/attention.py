@@ -135,7 +135,7 @@ def scaled_dot_product_attention(
             ``dropout_p`` is more than 1.
     """
     check_optional("scaled_dot_product_attention", attn_mask=attn_mask)
-    check_floating("scaled_dot_product_attention", query=query, key=key, value=value)
+    check_floating("scaled_dot_product_attention", RuntimeError, query=query, key=key, value=value)
     _check_dtypes(query, key, value, attn_mask)
     leading = query.shape[:-2]
     if enable_gqa:

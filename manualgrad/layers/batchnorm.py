@@ -384,6 +384,7 @@ def step(module: nn.modules.batchnorm._NormBase) -> float | Tensor:
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     # Which statistics, and how fast they move, is state of the module; the formula above knows only tensors.
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
         momentum = step(self)
         use_batch = self.training or (self.running_mean is None and self.running_var is None)
@@ -420,6 +421,7 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
         self._check_non_zero_input_channels(input)
         momentum = step(self)

@@ -246,6 +246,8 @@ def ctc_loss(
             "ctc_loss: input_lengths and target_lengths must both be tensors or both be integers, but got "
             f"{type(input_lengths).__name__} and {type(target_lengths).__name__}"
         )
+    if isinstance(input_lengths, Tensor):
+        check_tensors("ctc_loss", input_lengths=input_lengths, target_lengths=target_lengths)
     batched = log_probs.dim() == 3
     if log_probs.dim() not in (2, 3):
         raise RuntimeError(

@@ -12,7 +12,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_tensors, transforming
+from ..function import Function, apply, check_floating, check_tensors, transforming
 
 __all__ = [
     "AlphaDropout",
@@ -116,8 +116,8 @@ def _drop(
         raise ValueError(f"{name}: the dropout probability p has to be between 0 and 1, but got p={p}")
     if p == 0 or not training or input.numel() == 0:
         return input
-    if alpha and not input.is_floating_point():
-        raise RuntimeError(f"{name}: not implemented for {input.dtype}; cast the tensor to a floating dtype")
+    if p < 1:
+        check_floating(name, RuntimeError, input=input)
     if whole_channels and input.dim() < 2:
         raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
     if p == 1:
@@ -129,7 +129,7 @@ def _drop(
     if alpha and p < 1:  # at p = 1 nothing is left to normalize, and torch returns zeros
         function, options = AlphaDropoutFunction, (mask, p)
     else:
-        function, options = DropoutFunction, (mask, 1 / (1 - p) if p < 1 else 1.0)
+        function, options = DropoutFunction, (mask, 1 / (1 - p) if p < 1 else 1)
     if inplace and transforming():
         return input.copy_(apply(function, input, *options, False))
     return apply(function, input, *options, inplace)

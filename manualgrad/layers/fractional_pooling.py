@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..function import FLOAT32_ON_CPU, Function, apply, check_floating, check_tensors
+from ._broadcast import check_same_dtype
 from ._spatial import Ints
 from .pooling import scatter_to_winners
 from .unpooling import planes_as_rows
@@ -118,6 +119,9 @@ def _fractional_max_pool(
     name = f"fractional_max_pool{ndim}d"
     if output_size is None and output_ratio is None:
         raise ValueError(f"{name}: one of output_size and output_ratio must be given")
+    if samples is not None:
+        check_tensors(name, input=input, _random_samples=samples)
+        check_same_dtype(name, input, _random_samples=samples)
     _check_input(name, input, ndim)
     plane = input.shape[-ndim:]
     if output_size is None:

@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_floating, wide
+from ..function import Function, apply, check_floating, check_tensors, wide
 from .batchnorm import BatchNormEvalFunction, move_running
 from .normalization import check_per_channel, per_channel
 
@@ -150,6 +150,7 @@ def instance_norm(
 class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
     # An input without a batch axis is a batch of one sample.
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
         batched = input.dim() > self._get_no_batch_dim()
         x = input if batched else input.unsqueeze(0)

@@ -16,6 +16,7 @@ from ..function import (
     FLOAT32_ON_ACCELERATOR,
     Function,
     apply,
+    check_floating,
     check_tensors,
     transforming,
     values_known,
@@ -202,6 +203,9 @@ def poisson_nll_loss(
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("poisson_nll_loss", reduction)
+    check_tensors("poisson_nll_loss", input=input, target=target)
+    if full and target.dtype == torch.bool:
+        raise RuntimeError("poisson_nll_loss: full=True is not implemented for torch.bool; cast the target")
     x, t = broadcast("poisson_nll_loss", input=input, target=target)
     options = (bool(log_input), bool(full), float(eps), reduction)
     return apply(PoissonNLLLossFunction, x, t, *options, autocast=FLOAT32)
@@ -289,8 +293,11 @@ def gaussian_nll_loss(
             raise ValueError(f"gaussian_nll_loss: var must not be negative, but got {var}")
         variance = torch.full((), var, dtype=floating_dtype(input), device=input.device).expand(input.shape)
     elif not isinstance(var, Tensor):
-        raise TypeError(f"gaussian_nll_loss: var must be a Tensor or a float, but got {type(var).__name__}")
+        raise TypeError(
+            f"gaussian_nll_loss: expected var to be a Tensor or a float, but got {type(var).__name__}"
+        )
     else:
+        check_floating("gaussian_nll_loss", RuntimeError, var=var)
         _check_positive(var)
         variance = _aligned(var, input)
     check_reduction("gaussian_nll_loss", reduction)

@@ -17,6 +17,7 @@ from ..function import (
     transforming,
     wide,
 )
+from ._broadcast import check_same_dtype
 
 __all__ = [
     "Bilinear",
@@ -169,6 +170,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     """
     check_tensors("bilinear", input1=input1, input2=input2, weight=weight)
     check_optional("bilinear", bias=bias)
+    check_same_dtype("bilinear", input1, input2=input2, weight=weight, bias=bias)
     if input1.shape[:-1] != input2.shape[:-1]:
         raise RuntimeError(
             "bilinear: the inputs must agree in all axes but the last, but input1 has shape "

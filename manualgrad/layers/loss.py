@@ -17,6 +17,7 @@ from ..function import (
     FLOAT32_ON_ACCELERATOR,
     Function,
     apply,
+    check_floating,
     check_optional,
     check_tensors,
     transforming,
@@ -231,12 +232,15 @@ def _difference_loss(
         )
     x, t = torch.broadcast_tensors(input, target)
     dtype = torch.promote_types(x.dtype, t.dtype)
+    # Of the weighted losses torch's autocast knows Huber's alone.
+    composite = weight is not None and function is not HuberLossFunction
+    if (composite or function is L1LossFunction) and torch.bool in (x.dtype, t.dtype):
+        raise RuntimeError(f"{name}: not implemented for torch.bool; cast it to a floating dtype")
     if not dtype.is_floating_point:
         raise NotImplementedError(
             f"{name}: not implemented for {dtype}; cast input or target to a floating dtype"
         )
-    # Of the weighted losses torch's autocast knows Huber's alone.
-    composite = weight is not None and function is not HuberLossFunction
+    x, t = (u.to(dtype) if u.dtype == torch.bool else u for u in (x, t))
     autocast = FLOAT32_ON_ACCELERATOR if composite else FLOAT32
     return apply(function, x, t, weight, reduction, shape, autocast=autocast)
 
@@ -299,6 +303,9 @@ def huber_loss(
     """
     if delta <= 0:
         raise RuntimeError(f"huber_loss: delta must be greater than 0, but got {delta}")
+    check_tensors("huber_loss", input=input, target=target)
+    if target.is_floating_point():
+        check_floating("huber_loss", RuntimeError, input=input)
     return _difference_loss(HuberLossFunction, "huber_loss", input, target, reduction, weight, delta)
 
 
@@ -399,6 +406,8 @@ def binary_cross_entropy(
             f"binary_cross_entropy: the target must have the input's shape {list(input.shape)}, but has "
             f"{list(target.shape)}"
         )
+    if target.dtype == input.dtype:
+        check_floating("binary_cross_entropy", input=input)
     device = input.device.type
     if device not in ("cpu", "meta") and torch.is_autocast_enabled(device):
         raise RuntimeError(
@@ -497,7 +506,8 @@ def binary_cross_entropy_with_logits(
         ValueError: if shapes differ, or ``reduction`` is no reduction.
         RuntimeError: if ``weight`` or ``pos_weight`` requires a gradient, which torch does not have either.
     """
-    check_tensors("binary_cross_entropy_with_logits", input=input, target=target)
+    check_floating("binary_cross_entropy_with_logits", input=input)
+    check_tensors("binary_cross_entropy_with_logits", target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("binary_cross_entropy_with_logits", reduction)
     if target.shape != input.shape:

@@ -99,10 +99,9 @@ def hinge_embedding_loss(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if shapes do not broadcast, or ``input`` is not floating point.
     """
-    check_tensors("hinge_embedding_loss", input=input, target=target)
+    check_floating("hinge_embedding_loss", RuntimeError, input=input)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("hinge_embedding_loss", reduction)
-    check_floating("hinge_embedding_loss", input=input)
     x, t = broadcast("hinge_embedding_loss", input=input, target=target)
     return apply(HingeEmbeddingLossFunction, x, t, float(margin), reduction, autocast=FLOAT32)
 
@@ -173,6 +172,8 @@ def margin_ranking_loss(
     check_tensors("margin_ranking_loss", input1=input1, input2=input2, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("margin_ranking_loss", reduction)
+    if target.dtype == torch.bool:
+        raise RuntimeError("margin_ranking_loss: the target must be 1 or -1, but has torch.bool; cast it")
     if input1.dim() != input2.dim() or input1.dim() != target.dim():
         raise RuntimeError(
             "margin_ranking_loss: input1, input2 and target must have equally many axes, but have shapes "
@@ -230,11 +231,11 @@ def soft_margin_loss(
         RuntimeError: if the target does not broadcast to the input's shape, the input is not floating point,
             or the target requires a gradient, which torch does not have either.
     """
-    check_tensors("soft_margin_loss", input=input, target=target)
+    check_floating("soft_margin_loss", RuntimeError, input=input)
+    check_tensors("soft_margin_loss", target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("soft_margin_loss", reduction)
     check_constant("soft_margin_loss", "target", target)
-    check_floating("soft_margin_loss", input=input)
     x, t = broadcast("soft_margin_loss", input=input, target=target)
     if x.shape != input.shape:
         raise RuntimeError(

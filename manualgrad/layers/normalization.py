@@ -18,7 +18,6 @@ from ..function import (
     apply,
     check_floating,
     check_optional,
-    check_tensors,
     wide,
     wide_dtype,
 )
@@ -113,7 +112,8 @@ def layer_norm(
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or weight or bias have another shape.
     """
-    check_tensors("layer_norm", input=input)
+    plain = weight is None and bias is None
+    check_floating("layer_norm", NotImplementedError if plain else RuntimeError, input=input)
     _check_normalized_shape("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     check_dtypes("layer_norm", input, weight=weight, bias=bias)
     ndim = len(normalized_shape)
@@ -206,7 +206,8 @@ def group_norm(
         RuntimeError: if the shapes do not fit.
         ValueError: if there is one element in all for each group, which standardizing would turn into 0.
     """
-    check_tensors("group_norm", input=input)
+    plain = weight is None and bias is None
+    check_floating("group_norm", NotImplementedError if plain else RuntimeError, input=input)
     if input.dim() < 2:
         raise RuntimeError(f"group_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
     channels = input.shape[1]
@@ -295,7 +296,7 @@ def rms_norm(
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or the weight has another shape.
     """
-    check_tensors("rms_norm", input=input)
+    check_floating("rms_norm", input=input)
     check_optional("rms_norm", weight=weight)
     _check_normalized_shape("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
@@ -390,7 +391,7 @@ def normalize(
             given and a gradient would be needed.
         NotImplementedError: if the input is not floating point.
     """
-    check_floating("normalize", input=input)
+    check_floating("normalize", RuntimeError, input=input)
     if p is None or isinstance(p, str):
         raise TypeError(f"normalize: p must be a number, but got {p!r}; the Euclidean norm is p=2.0")
     axes = _axes("normalize", input, dim)

@@ -244,6 +244,7 @@ class ReplicationPad3d(_ReplicationPad, nn.ReplicationPad3d):
 
 class _CircularPad(nn.modules.padding._CircularPadNd):
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
         return pad(input, self.padding, "circular")
 

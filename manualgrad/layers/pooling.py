@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
+from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, check_floating, wide
 from ._spatial import Ints, check_axes, kernel_and_stride, per_axis
 
 __all__ = [
@@ -244,6 +244,8 @@ def _max_pool(
     name = f"max_pool{ndim}d"
     check_axes(name, input, ndim)
     kernel, stride = kernel_and_stride(name, kernel_size, stride, ndim)
+    if ndim == 1 and not return_indices:
+        check_floating(name, input=input)
     # torch's autocast knows max_pool3d, but not the operator that also returns indices.
     autocast = FLOAT32_ON_CPU if ndim == 3 and not return_indices else UNCHANGED
     padding, dilation = per_axis(name, "padding", padding, ndim), per_axis(name, "dilation", dilation, ndim)

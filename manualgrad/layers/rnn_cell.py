@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..function import Autocast, Function, apply, check_optional, check_tensors, wide
+from ._broadcast import check_same_dtype
 
 __all__ = [
     "GRUCell",
@@ -477,15 +478,3 @@ def _check_cell(
                 f"(w_ih: {list(weight_ih.shape)}, w_hh: {list(weight_hh.shape)})"
             )
     check_same_dtype(name, input, hx=states[0], w_ih=weight_ih, w_hh=weight_hh, b_ih=bias_ih, b_hh=bias_hh)
-
-
-def check_same_dtype(name: str, input: Tensor, **others: Tensor | None) -> None:
-    """Raise RuntimeError unless all are of the dtype of the input, or autocast will see to it."""
-    device = input.device.type
-    if device != "meta" and torch.is_autocast_enabled(device):
-        return
-    for argument, tensor in others.items():
-        if tensor is not None and tensor.dtype != input.dtype:
-            raise RuntimeError(
-                f"{name}: the input is {input.dtype}, but {argument} is {tensor.dtype}; cast one of them"
-            )

@@ -220,6 +220,7 @@ class Softmax2d(nn.Softmax2d):
     """:class:`torch.nn.Softmax2d` with a hand-written backward."""
 
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors("Softmax2d", input=input)
         if input.dim() not in (3, 4):
             raise ValueError(
                 f"Softmax2d: expected an input (N, C, H, W) or (C, H, W), but got shape {list(input.shape)}; "
