@@ -215,8 +215,8 @@ def _conv(
     name = f"conv{ndim}d"
     check_tensors(name, input=input, weight=weight)
     check_optional(name, bias=bias)
-    check_same_dtype(name, input, weight=weight, bias=bias)
     x, batched = _batched(name, input, ndim)
+    check_same_dtype(name, input, weight=weight, bias=bias)
     stride, dilation = (per_axis(name, k, v, ndim) for k, v in (("stride", stride), ("dilation", dilation)))
     if isinstance(padding, str):
         x, padding = _named_padding(name, x, weight, stride, padding, dilation)
@@ -309,8 +309,8 @@ def _conv_transpose(
     name = f"conv_transpose{ndim}d"
     check_tensors(name, input=input, weight=weight)
     check_optional(name, bias=bias)
-    check_same_dtype(name, input, weight=weight, bias=bias)
     y, batched = _batched(name, input, ndim)
+    check_same_dtype(name, input, weight=weight, bias=bias)
     sizes = {"stride": stride, "padding": padding, "output_padding": output_padding}
     options = [per_axis(name, argument, value, ndim) for argument, value in sizes.items()]
     dilation = per_axis(name, "dilation", dilation, ndim)

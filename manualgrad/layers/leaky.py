@@ -115,7 +115,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         RuntimeError: if ``weight`` has another shape, or not the input's dtype.
     """
     check_tensors("prelu", input=input, weight=weight)
-    check_floating("prelu", RuntimeError, input=input)
+    mixed = weight.dtype != input.dtype
+    check_floating("prelu", RuntimeError if mixed else NotImplementedError, input=input)
     if weight.dim() > 1:
         raise RuntimeError(
             f"prelu: weight must have shape [C] or be a scalar, but has {list(weight.shape)}; flatten it"
@@ -129,7 +130,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             )
     device = input.device.type
     autocast = device != "meta" and torch.is_autocast_enabled(device)
-    if weight.dtype != input.dtype and not autocast:
+    if mixed and not autocast:
         raise RuntimeError(
             f"prelu: mixed dtype: the input is {input.dtype}, but weight is {weight.dtype}; cast one of them"
         )

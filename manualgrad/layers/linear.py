@@ -170,7 +170,6 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     """
     check_tensors("bilinear", input1=input1, input2=input2, weight=weight)
     check_optional("bilinear", bias=bias)
-    check_same_dtype("bilinear", input1, input2=input2, weight=weight, bias=bias)
     if input1.shape[:-1] != input2.shape[:-1]:
         raise RuntimeError(
             "bilinear: the inputs must agree in all axes but the last, but input1 has shape "
@@ -181,6 +180,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"bilinear: the weight of shape {list(weight.shape)} takes inputs with {weight.shape[1]} and "
             f"{weight.shape[2]} features, but got {input1.shape[-1]} and {input2.shape[-1]}"
         )
+    check_same_dtype("bilinear", input1, input2=input2, weight=weight, bias=bias)
     return apply(BilinearFunction, input1, input2, weight, bias, autocast=WIDEST_ON_ACCELERATOR)
 
 

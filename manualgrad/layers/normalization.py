@@ -297,7 +297,6 @@ def rms_norm(
         RuntimeError: if the input does not end in ``normalized_shape``, or the weight has another shape.
     """
     check_floating("rms_norm", input=input)
-    check_optional("rms_norm", weight=weight)
     _check_normalized_shape("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
         eps = torch.finfo(torch.float64 if input.dtype == torch.float64 else torch.float32).eps
@@ -425,6 +424,7 @@ def _axes(name: str, input: Tensor, dim: int | tuple[int, ...] | list[int] | Non
 
 
 def _check_normalized_shape(name: str, input: Tensor, normalized_shape, **parameters: Tensor | None) -> None:
+    check_optional(name, **parameters)
     if not normalized_shape or tuple(input.shape[-len(normalized_shape) :]) != tuple(normalized_shape):
         raise RuntimeError(
             f"{name}: normalized_shape={list(normalized_shape)} must be the last axes of the input, "
