@@ -22,6 +22,8 @@ __all__ = [
     "Function",
     "apply",
     "check_floating",
+    "check_index",
+    "check_number",
     "check_optional",
     "check_tensors",
     "transforming",
@@ -125,6 +127,20 @@ def check_floating(name: str, error: type[Exception] = NotImplementedError, **te
             raise error(
                 f"{name}: not implemented for {x.dtype}, the dtype of {argument}; cast it to a floating dtype"
             )
+
+
+def check_number(name: str, **numbers: float) -> None:
+    """Raise TypeError unless all ``numbers``, arguments of the layer ``name``, are numbers."""
+    for argument, number in numbers.items():
+        if number is None or isinstance(number, str):
+            raise TypeError(f"{name}: {argument} must be a number, but got {number!r}")
+
+
+def check_index(name: str, **numbers: int | None) -> None:
+    """Raise TypeError unless all ``numbers``, arguments of the layer ``name``, are whole ones."""
+    for argument, number in numbers.items():
+        if number is None or isinstance(number, (float, str)):
+            raise TypeError(f"{name}: {argument} must be a whole number, but got {number!r}")
 
 
 def wide(x: Tensor) -> Tensor:

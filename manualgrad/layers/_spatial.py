@@ -18,10 +18,13 @@ def per_axis(name: str, argument: str, value: int | Sequence[int], ndim: int) ->
 
     Raises:
         RuntimeError: if a sequence has another length.
+        TypeError: if a number is not whole.
     """
     values = tuple(value) if isinstance(value, Sequence) else (value,)
     if len(values) not in (1, ndim):
         raise RuntimeError(f"{name}: {argument} must be one number or {ndim} of them, but got {value}")
+    if any(isinstance(number, (float, str)) for number in values):
+        raise TypeError(f"{name}: {argument} must be of whole numbers, but got {value!r}")
     return values * ndim if len(values) == 1 else values
 
 

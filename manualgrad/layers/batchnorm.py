@@ -169,6 +169,8 @@ def batch_norm(
         raise RuntimeError(f"batch_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
     if eps <= 0:
         raise ValueError(f"batch_norm: eps must be positive, but got {eps}")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: give both running_mean and running_var, or neither")
     check_per_channel(
         "batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )

@@ -19,7 +19,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..function import LOW, Function, apply, check_optional, check_tensors, wide
+from ..function import LOW, Function, apply, check_index, check_optional, check_tensors, wide
 from ._broadcast import check_same_dtype
 from ._spatial import Ints, check_axes, per_axis
 from .padding import pad
@@ -279,6 +279,7 @@ def conv_tbc(input, weight, bias, pad=0) -> Tensor:
         RuntimeError: if the shapes do not fit.
     """
     check_tensors("conv_tbc", input=input, weight=weight, bias=bias)
+    check_index("conv_tbc", pad=pad)
     check_same_dtype("conv_tbc", input, weight=weight)
     if input.dim() != 3 or weight.dim() != 3 or bias.dim() != 1:
         raise RuntimeError(

@@ -12,6 +12,7 @@ from ..function import (
     Function,
     apply,
     check_floating,
+    check_index,
     check_tensors,
     transforming,
     values_known,
@@ -111,6 +112,7 @@ def nll_loss(
     """
     check_floating("nll_loss", input=input)
     check_tensors("nll_loss", target=target)
+    check_index("nll_loss", ignore_index=ignore_index)
     reduction = legacy_reduction(size_average, reduce, reduction)
     weight = check_constant("nll_loss", "weight", weight)
     x, t = _classes("nll_loss", input, target, weight, ignore_index, reduction)
@@ -271,6 +273,7 @@ def cross_entropy(
     """
     check_floating("cross_entropy", input=input)
     check_tensors("cross_entropy", target=target)
+    check_index("cross_entropy", ignore_index=ignore_index)
     reduction = legacy_reduction(size_average, reduce, reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(

@@ -12,6 +12,7 @@ from ..function import (
     Function,
     apply,
     check_floating,
+    check_index,
     check_tensors,
     transforming,
     values_known,
@@ -246,8 +247,10 @@ def ctc_loss(
             "ctc_loss: input_lengths and target_lengths must both be tensors or both be integers, but got "
             f"{type(input_lengths).__name__} and {type(target_lengths).__name__}"
         )
-    if isinstance(input_lengths, Tensor):
-        check_tensors("ctc_loss", input_lengths=input_lengths, target_lengths=target_lengths)
+    check_index("ctc_loss", blank=blank)
+    for argument, lengths in (("input_lengths", input_lengths), ("target_lengths", target_lengths)):
+        if isinstance(lengths, Tensor):
+            check_tensors("ctc_loss", **{argument: lengths})
     batched = log_probs.dim() == 3
     if log_probs.dim() not in (2, 3):
         raise RuntimeError(
@@ -264,7 +267,11 @@ def ctc_loss(
 
 
 def _lengths(lengths: Lengths) -> Tensor | tuple[int, ...]:
-    return lengths.reshape(lengths.numel()) if isinstance(lengths, Tensor) else tuple(lengths)
+    if isinstance(lengths, Tensor):
+        return lengths.reshape(lengths.numel())
+    if any(isinstance(length, float) for length in lengths):
+        raise TypeError(f"ctc_loss: lengths must be whole numbers, but got {tuple(lengths)}")
+    return tuple(lengths)
 
 
 def _known(lengths: Tensor | tuple[int, ...]) -> tuple[int, ...] | None:

@@ -20,6 +20,7 @@ from ..function import (
     Autocast,
     Function,
     apply,
+    check_number,
     check_tensors,
     wide,
 )
@@ -113,6 +114,7 @@ def cosine_embedding_loss(
     check_tensors("cosine_embedding_loss", input1=input1, input2=input2, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("cosine_embedding_loss", reduction)
+    check_number("cosine_embedding_loss", margin=margin)
     axes = target.dim() + 1
     if target.dim() > 1 or input1.dim() != axes or input2.dim() != axes:
         raise RuntimeError(

@@ -80,6 +80,9 @@ def _window(
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """The four options per axis, checked."""
     options = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride}
+    for argument, value in options.items():
+        if isinstance(value, Sequence) and len(value) != 2:
+            raise RuntimeError(f"{name}: {argument} must be one number or 2 of them, but got {value}")
     pairs = {argument: per_axis(name, argument, value, 2) for argument, value in options.items()}
     for argument, pair in pairs.items():
         least = 0 if argument == "padding" else 1

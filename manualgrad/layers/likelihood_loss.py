@@ -17,6 +17,7 @@ from ..function import (
     Function,
     apply,
     check_floating,
+    check_number,
     check_tensors,
     transforming,
     values_known,
@@ -203,6 +204,7 @@ def poisson_nll_loss(
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("poisson_nll_loss", reduction)
+    check_number("poisson_nll_loss", eps=eps)
     check_tensors("poisson_nll_loss", input=input, target=target)
     if full and target.dtype == torch.bool:
         raise RuntimeError("poisson_nll_loss: full=True is not implemented for torch.bool; cast the target")
@@ -301,6 +303,7 @@ def gaussian_nll_loss(
         _check_positive(var)
         variance = _aligned(var, input)
     check_reduction("gaussian_nll_loss", reduction)
+    check_number("gaussian_nll_loss", eps=eps)
     x, t, v = broadcast("gaussian_nll_loss", input=input, target=target, var=variance)
     options = (full, float(eps), reduction)
     return apply(GaussianNLLLossFunction, x, t, v, *options, autocast=FLOAT32_ON_ACCELERATOR)

@@ -91,6 +91,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     check_tensors("linear", input=input, weight=weight)
     check_optional("linear", bias=bias)
+    if weight.dim() == 0:
+        raise RuntimeError("linear: weight must have shape (out_features, in_features), but is a number")
     if weight.dim() == 1:
         return linear(input, weight.unsqueeze(0), None if bias is None else bias.reshape(1)).squeeze(-1)
     if input.shape[-1:] != weight.shape[-1:]:
@@ -179,6 +181,11 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
         raise RuntimeError(
             f"bilinear: the weight of shape {list(weight.shape)} takes inputs with {weight.shape[1]} and "
             f"{weight.shape[2]} features, but got {input1.shape[-1]} and {input2.shape[-1]}"
+        )
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
+        raise RuntimeError(
+            f"bilinear: bias must have one element for each of {weight.shape[0]} outputs, but has shape "
+            f"{list(bias.shape)}"
         )
     check_same_dtype("bilinear", input1, input2=input2, weight=weight, bias=bias)
     return apply(BilinearFunction, input1, input2, weight, bias, autocast=WIDEST_ON_ACCELERATOR)

@@ -283,7 +283,7 @@ def smooth_l1_loss(
         RuntimeError: if ``beta`` is negative.
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
-    if beta < 0:
+    if not beta >= 0:
         raise RuntimeError(f"smooth_l1_loss: beta must be at least 0, but got {beta}")
     if beta == 0:
         return _difference_loss(L1LossFunction, "smooth_l1_loss", input, target, reduction)
@@ -301,7 +301,7 @@ def huber_loss(
     Raises:
         RuntimeError: if ``delta`` is not positive.
     """
-    if delta <= 0:
+    if not delta > 0:
         raise RuntimeError(f"huber_loss: delta must be greater than 0, but got {delta}")
     check_tensors("huber_loss", input=input, target=target)
     if target.is_floating_point():
@@ -421,6 +421,11 @@ def binary_cross_entropy(
             "they run "
             f"from {input.min().item():.6g} to {input.max().item():.6g}; apply a sigmoid first, or use "
             "binary_cross_entropy_with_logits"
+        )
+    if not transforming() and values_known(target) and not ((target >= 0) & (target <= 1)).all():
+        raise RuntimeError(
+            "binary_cross_entropy: all elements of the target must be probabilities, between 0 and 1, but "
+            f"they run from {target.min().item():.6g} to {target.max().item():.6g}"
         )
     weight = check_constant("binary_cross_entropy", "weight", weight, input.shape)
     return apply(BCELossFunction, input, target, weight, reduction, autocast=FLOAT32)

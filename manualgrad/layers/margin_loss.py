@@ -15,6 +15,7 @@ from ..function import (
     Function,
     apply,
     check_floating,
+    check_number,
     check_optional,
     check_tensors,
     transforming,
@@ -102,6 +103,7 @@ def hinge_embedding_loss(
     check_floating("hinge_embedding_loss", RuntimeError, input=input)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("hinge_embedding_loss", reduction)
+    check_number("hinge_embedding_loss", margin=margin)
     x, t = broadcast("hinge_embedding_loss", input=input, target=target)
     return apply(HingeEmbeddingLossFunction, x, t, float(margin), reduction, autocast=FLOAT32)
 
@@ -172,6 +174,7 @@ def margin_ranking_loss(
     check_tensors("margin_ranking_loss", input1=input1, input2=input2, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("margin_ranking_loss", reduction)
+    check_number("margin_ranking_loss", margin=margin)
     if target.dtype == torch.bool:
         raise RuntimeError("margin_ranking_loss: the target must be 1 or -1, but has torch.bool; cast it")
     if input1.dim() != input2.dim() or input1.dim() != target.dim():
@@ -414,6 +417,7 @@ def multi_margin_loss(
     check_optional("multi_margin_loss", weight=weight)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("multi_margin_loss", reduction)
+    check_number("multi_margin_loss", margin=margin)
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: p must be 1 or 2, but got {p}")
     if weight is not None and weight.dim() != 1:

@@ -17,6 +17,7 @@ from ..function import (
     Function,
     apply,
     check_floating,
+    check_index,
     check_optional,
     wide,
     wide_dtype,
@@ -211,6 +212,7 @@ def group_norm(
     if input.dim() < 2:
         raise RuntimeError(f"group_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
     channels = input.shape[1]
+    check_index("group_norm", num_groups=num_groups)
     if num_groups <= 0 or channels % num_groups:
         raise RuntimeError(
             f"group_norm: num_groups={num_groups} must divide the number of channels, but the input of shape "
@@ -425,6 +427,8 @@ def _axes(name: str, input: Tensor, dim: int | tuple[int, ...] | list[int] | Non
 
 def _check_normalized_shape(name: str, input: Tensor, normalized_shape, **parameters: Tensor | None) -> None:
     check_optional(name, **parameters)
+    if any(isinstance(size, float) for size in normalized_shape):
+        raise TypeError(f"{name}: normalized_shape must be of whole numbers, but got {normalized_shape}")
     if not normalized_shape or tuple(input.shape[-len(normalized_shape) :]) != tuple(normalized_shape):
         raise RuntimeError(
             f"{name}: normalized_shape={list(normalized_shape)} must be the last axes of the input, "

@@ -139,7 +139,12 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', but got {mode!r}"
         )
     axes = len(amounts) // 2
-    if len(amounts) % 2 or not 1 <= axes <= 3 or input.dim() not in (axes + 1, axes + 2):
+    if len(amounts) % 2 or axes > input.dim():
+        raise RuntimeError(
+            f"pad: pad={list(amounts)} must have two numbers for each padded axis, and at most as many axes "
+            f"as the input of shape {list(input.shape)} has"
+        )
+    if not 1 <= axes <= 3 or input.dim() not in (axes + 1, axes + 2):
         raise NotImplementedError(
             f"pad: mode={mode!r} pads the last 1, 2 or 3 axes of an input with one or two axes more, but got "
             f"pad={list(amounts)} for an input of shape {list(input.shape)}"

@@ -152,6 +152,8 @@ def _apply(
             "the implicit choice is deprecated, so name the axis that sums to one",
             stacklevel=3,
         )
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{name}: dtype must be a torch.dtype, but got {dtype!r}")
     if dtype is not None:  # which wins over autocast
         return apply(function, x.to(dtype), dim)
     return apply(function, x, dim, autocast=FLOAT32_ON_ACCELERATOR)

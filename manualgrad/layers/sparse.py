@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_optional, check_tensors, wide
+from ..function import Function, apply, check_index, check_optional, check_tensors, wide
 from ._bags import check_bag_options, check_bags
 
 __all__ = [
@@ -110,6 +110,7 @@ def embedding(
     check_tensors("embedding", input=input, weight=weight)
     rows = weight.shape[0]
     if padding_idx is not None:
+        check_index("embedding", padding_idx=padding_idx)
         if not -rows <= padding_idx < rows:
             raise AssertionError(
                 f"embedding: padding_idx must be in [{-rows}, {rows}), the rows of weight, but got "

@@ -322,6 +322,10 @@ def _size_and_scales(
         if not all(isinstance(v, (int, torch.SymInt)) for v in values):
             raise TypeError(f"interpolate: size must be of integers, but got {size}")
         return values, None
+    if any(isinstance(scale, (str, Tensor)) for scale in values):
+        raise TypeError(f"interpolate: scale_factor must be of numbers, but got {scale_factor!r}")
+    if any(isinstance(scale, float) and not math.isfinite(scale) for scale in values):
+        raise RuntimeError(f"interpolate: scale_factor must be finite, but got {scale_factor}")
     places = tuple(int(length * scale) for length, scale in zip(lengths, values))
     return places, None if recompute or mode == "area" else tuple(float(scale) for scale in values)
 
