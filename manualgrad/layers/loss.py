@@ -233,8 +233,8 @@ def _difference_loss(
     x, t = torch.broadcast_tensors(input, target)
     dtype = torch.promote_types(x.dtype, t.dtype)
     # Of the weighted losses torch's autocast knows Huber's alone.
-    composite = weight is not None and function is not HuberLossFunction
-    if (composite or function is L1LossFunction) and torch.bool in (x.dtype, t.dtype):
+    composite = weight is not None and name != "huber_loss"
+    if (composite or name == "l1_loss") and torch.bool in (x.dtype, t.dtype):
         raise RuntimeError(f"{name}: not implemented for torch.bool; cast it to a floating dtype")
     if not dtype.is_floating_point:
         raise NotImplementedError(
