@@ -22,6 +22,10 @@ __all__ = [
     "Function",
     "apply",
     "check_floating",
+    "check_index",
+    "check_number",
+    "check_optional",
+    "check_tensors",
     "transforming",
     "values_known",
     "wide",
@@ -75,13 +79,8 @@ def apply(function: type[Function], *args, autocast: Autocast = UNCHANGED) -> An
         TypeError: if the first argument is no tensor, or a complex one.
     """
     first = args[0]
-    if not isinstance(first, Tensor):
-        raise TypeError(f"{_layer(function)}: expected a Tensor, but got {type(first).__name__}")
-    if first.is_complex():
-        raise TypeError(
-            f"{_layer(function)}: complex tensors have no hand-written derivative here (got {first.dtype}); "
-            "use torch.nn for this layer, or give it real tensors"
-        )
+    if not isinstance(first, Tensor) or first.is_complex():
+        check_tensors(_layer(function), input=first)
     device = first.device.type
     if device == "meta" or not torch.is_autocast_enabled(device):
         return _enter(function, args)
@@ -103,13 +102,45 @@ def values_known(x: Tensor) -> bool:
     return plain and x.device.type == "cpu"
 
 
-def check_floating(name: str, *tensors: Tensor) -> None:
-    """Raise NotImplementedError, as torch does, unless all ``tensors`` are floating point."""
-    for x in tensors:
-        if not x.is_floating_point():
-            raise NotImplementedError(
-                f"{name}: not implemented for {x.dtype}; cast the tensor to a floating dtype"
+def check_tensors(name: str, **tensors: Tensor) -> None:
+    """Raise TypeError unless all ``tensors``, the arguments of the layer ``name``, are tensors, and real."""
+    for argument, x in tensors.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected {argument} to be a Tensor, but got {type(x).__name__}")
+        if x.is_complex():
+            raise TypeError(
+                f"{name}: complex tensors have no hand-written derivative here ({argument} has {x.dtype}); "
+                "use torch.nn for this layer, or give it real tensors"
             )
+
+
+def check_optional(name: str, **tensors: Tensor | None) -> None:
+    """As :func:`check_tensors`, of those ``tensors`` that are not None."""
+    check_tensors(name, **{argument: x for argument, x in tensors.items() if x is not None})
+
+
+def check_floating(name: str, error: type[Exception] = NotImplementedError, **tensors: Tensor) -> None:
+    """As :func:`check_tensors`, and raise ``error``, torch's here, unless all are floating point."""
+    check_tensors(name, **tensors)
+    for argument, x in tensors.items():
+        if not x.is_floating_point():
+            raise error(
+                f"{name}: not implemented for {x.dtype}, the dtype of {argument}; cast it to a floating dtype"
+            )
+
+
+def check_number(name: str, **numbers: float) -> None:
+    """Raise TypeError unless all ``numbers``, arguments of the layer ``name``, are numbers."""
+    for argument, number in numbers.items():
+        if number is None or isinstance(number, str):
+            raise TypeError(f"{name}: {argument} must be a number, but got {number!r}")
+
+
+def check_index(name: str, **numbers: int | None) -> None:
+    """Raise TypeError unless all ``numbers``, arguments of the layer ``name``, are whole ones."""
+    for argument, number in numbers.items():
+        if number is None or isinstance(number, (float, str)):
+            raise TypeError(f"{name}: {argument} must be a whole number, but got {number!r}")
 
 
 def wide(x: Tensor) -> Tensor:

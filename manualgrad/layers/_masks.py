@@ -7,6 +7,8 @@ import warnings
 import torch
 from torch import Tensor
 
+from ..function import check_optional, check_tensors
+
 __all__ = ["additive", "check_axes", "heads_of_mask", "require"]
 
 
@@ -24,6 +26,7 @@ def additive(
     """
     if mask is None:
         return None
+    check_tensors("multi_head_attention", **{name: mask})
     require(
         mask.dtype == torch.bool or mask.is_floating_point(),
         f"{name} must be boolean or floating point, but is {mask.dtype}",
@@ -58,6 +61,8 @@ def check_axes(
     Raises:
         AssertionError: if the tensors do not all have the axes that go with the query's.
     """
+    check_tensors("multi_head_attention", query=query, key=key, value=value)
+    check_optional("multi_head_attention", key_padding_mask=key_padding_mask, attn_mask=attn_mask)
     require(
         query.dim() in (2, 3),
         f"query must have shape (L, B, E), or (L, E) unbatched, but has {list(query.shape)}",

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from ..function import check_tensors
+from ._broadcast import check_same_dtype
 from .arithmetic import concatenate, index_select
 from .dropout import dropout as drop
-from .rnn_cell import check_same_dtype, low
+from .rnn_cell import low
 
 __all__ = ["OF_PACKED", "OF_TENSOR", "BatchSizes", "network", "run"]
 
@@ -46,12 +48,15 @@ def network(name: str, blocks: int, layer: Callable, args: tuple, kwargs: dict) 
     if len(args) + len(kwargs) != len(names) or set(given) != set(names):
         raise TypeError(f"{name}: expected the arguments ({', '.join(names)}), but got {sorted(given)}")
     states = given["hx"] if isinstance(given["hx"], (tuple, list)) else (given["hx"],)
+    check_tensors(name, **{f"hx[{k}]": state for k, state in enumerate(states)})
     if len(states) != (2 if name == "lstm" else 1):
         wanted = "two hidden states, h and c" if name == "lstm" else "one hidden state, a tensor"
         raise RuntimeError(f"{name}: hx must hold {wanted}, but it holds {len(states)}")
     if packed:
+        check_tensors(name, data=given["data"], batch_sizes=given["batch_sizes"])
         rows, batch_sizes = given["data"], tuple(given["batch_sizes"].tolist())
     else:
+        check_tensors(name, input=given["input"])
         x = given["input"].transpose(0, 1) if given["batch_first"] else given["input"]
         batch_sizes = (x.shape[1],) * x.shape[0]
         rows = x.reshape(x.shape[0] * x.shape[1], x.shape[2])
@@ -161,6 +166,7 @@ def run(
         rows, *last = function(data, batch_sizes, hx if len(hx) == 2 else hx[0], *options)
         last = last if back is None else [index_select(state, 1, back) for state in last]
         return PackedSequence(rows, batch_sizes, order, back), tuple(last)
+    check_tensors(name, input=input, **{f"hx[{k}]": state for k, state in enumerate(hx or ())})
     if input.dim() not in (2, 3):
         raise ValueError(
             f"{name}: expected input to be 2D or 3D, (T, I), (T, B, I) or (B, T, I), but got {input.dim()}D, "
@@ -184,6 +190,7 @@ def run(
 
 
 def _check_input(name: str, module: nn.RNNBase, input: Tensor, dtype: torch.dtype, axes: int) -> None:
+    check_tensors(name, input=input)
     if input.dtype != dtype and not torch._C._is_any_autocast_enabled():
         raise ValueError(
             f"{name}: the input is {input.dtype}, but the weights are {dtype}; cast the input with "

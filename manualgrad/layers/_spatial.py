@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..function import check_tensors
+
 __all__ = ["Ints", "check_axes", "kernel_and_stride", "per_axis"]
 
 Ints = tuple[int, ...]
@@ -16,10 +18,13 @@ def per_axis(name: str, argument: str, value: int | Sequence[int], ndim: int) ->
 
     Raises:
         RuntimeError: if a sequence has another length.
+        TypeError: if a number is not whole.
     """
     values = tuple(value) if isinstance(value, Sequence) else (value,)
     if len(values) not in (1, ndim):
         raise RuntimeError(f"{name}: {argument} must be one number or {ndim} of them, but got {value}")
+    if any(isinstance(number, (float, str)) for number in values):
+        raise TypeError(f"{name}: {argument} must be of whole numbers, but got {value!r}")
     return values * ndim if len(values) == 1 else values
 
 
@@ -30,7 +35,9 @@ def kernel_and_stride(name: str, kernel_size, stride, ndim: int) -> tuple[Ints, 
 
 
 def check_axes(name: str, input: Tensor, ndim: int) -> None:
-    """Raise RuntimeError unless ``input`` is (N, C, *) or (C, *) with ``ndim`` spatial axes."""
+    """Raise TypeError unless ``input`` is a tensor, RuntimeError unless it is (N, C, *) or (C, *) with
+    ``ndim`` spatial axes."""
+    check_tensors(name, input=input)
     if input.dim() not in (ndim + 1, ndim + 2):
         raise RuntimeError(
             f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, "

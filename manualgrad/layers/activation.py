@@ -95,7 +95,7 @@ class LogSigmoidFunction(Function):
 
 def logsigmoid(input: Tensor) -> Tensor:
     """log σ(x), as :func:`torch.nn.functional.logsigmoid`."""
-    check_floating("logsigmoid", input)
+    check_floating("logsigmoid", input=input)
     return apply(LogSigmoidFunction, input)
 
 
@@ -247,7 +247,7 @@ class SoftplusFunction(Function):
 
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """log(1 + e^βx) / β, as :func:`torch.nn.functional.softplus`."""
-    check_floating("softplus", input)
+    check_floating("softplus", input=input)
     return apply(SoftplusFunction, input, beta, threshold, autocast=FLOAT32_ON_ACCELERATOR)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.adaptive import _ASMoutput
 
-from ..function import LOW, Function, apply, transforming, values_known, wide
+from ..function import LOW, Function, apply, check_tensors, transforming, values_known, wide
 from .arithmetic import add, concatenate
 from .linear import linear
 from .softmax import log_softmax
@@ -159,7 +159,9 @@ def adaptive_log_softmax_with_loss(
     Raises:
         RuntimeError: if shapes or dtypes do not fit, or a target is no class.
     """
-    name, axes = "adaptive_log_softmax_with_loss", target.dim()
+    name = "adaptive_log_softmax_with_loss"
+    check_tensors(name, input=input, target=target, head_weight=head_weight)
+    axes = target.dim()
     if axes > 1:
         raise RuntimeError(f"{name}: target must have shape () or (N), but has {list(target.shape)}")
     if axes == 1 and input.shape[:1] != target.shape:

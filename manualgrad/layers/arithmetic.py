@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..function import Function, apply, wide
+from ..function import Function, apply, check_tensors, wide
 
 __all__ = [
     "AddFunction",
@@ -54,6 +54,7 @@ class AddFunction(Function):
 
 def add(input: Tensor, other: Tensor) -> Tensor:
     """``input + other``, as :func:`torch.add`."""
+    check_tensors("add", input=input, other=other)
     return apply(AddFunction, input, other)
 
 
@@ -86,6 +87,7 @@ class IndexSelectFunction(Function):
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The entries ``index`` of axis ``dim``, as :func:`torch.index_select`."""
+    check_tensors("index_select", input=input, index=index)
     return apply(IndexSelectFunction, input, dim, index)
 
 
@@ -118,4 +120,5 @@ class ConcatenateFunction(Function):
 
 def concatenate(tensors: Sequence[Tensor], dim: int) -> Tensor:
     """``tensors`` along ``dim``, as :func:`torch.cat`; a single one is returned as it is."""
+    check_tensors("concatenate", **{f"tensors[{k}]": x for k, x in enumerate(tensors)})
     return tensors[0] if len(tensors) == 1 else apply(ConcatenateFunction, tensors[0], dim, *tensors[1:])

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..function import LOW, Function, apply, check_floating, wide, wide_dtype
+from ..function import LOW, Function, apply, check_floating, check_optional, wide, wide_dtype
 
 __all__ = ["ScaledDotProductAttentionFunction", "scaled_dot_product_attention"]
 
@@ -135,7 +135,8 @@ def scaled_dot_product_attention(
         RuntimeError: if shapes or dtypes do not fit, both ``attn_mask`` and ``is_causal`` are given, or
             ``dropout_p`` is more than 1.
     """
-    check_floating("scaled_dot_product_attention", query, key, value)
+    check_optional("scaled_dot_product_attention", attn_mask=attn_mask)
+    check_floating("scaled_dot_product_attention", RuntimeError, query=query, key=key, value=value)
     _check_dtypes(query, key, value, attn_mask)
     leading = query.shape[:-2]
     if enable_gqa:

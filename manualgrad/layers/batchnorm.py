@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, wide
+from ..function import Function, apply, check_tensors, wide
 from .normalization import check_per_channel, per_channel
 
 __all__ = [
@@ -161,10 +161,13 @@ def batch_norm(
         ValueError: if ``eps`` is not positive, or a channel has one value only in training, which
             standardizing would turn into 0.
     """
+    check_tensors("batch_norm", input=input)
     if input.dim() < 2:
         raise RuntimeError(f"batch_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
     if eps <= 0:
         raise ValueError(f"batch_norm: eps must be positive, but got {eps}")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: give both running_mean and running_var, or neither")
     check_per_channel(
         "batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
@@ -204,6 +207,7 @@ def step(module: nn.modules.batchnorm._NormBase) -> float | Tensor:
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     # Which statistics, and how fast they move, is state of the module; the formula above knows only tensors.
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
         momentum = step(self)
         use_batch = self.training or (self.running_mean is None and self.running_var is None)

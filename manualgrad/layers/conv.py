@@ -19,7 +19,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..function import LOW, Function, apply, wide
+from ..function import LOW, Function, apply, check_index, check_optional, check_tensors, wide
+from ._broadcast import check_same_dtype
 from ._spatial import Ints, check_axes, per_axis
 from .padding import pad
 
@@ -212,7 +213,10 @@ def _conv(
     groups: int,
 ) -> Tensor:
     name = f"conv{ndim}d"
+    check_tensors(name, input=input, weight=weight)
+    check_optional(name, bias=bias)
     x, batched = _batched(name, input, ndim)
+    check_same_dtype(name, input, weight=weight, bias=bias)
     stride, dilation = (per_axis(name, k, v, ndim) for k, v in (("stride", stride), ("dilation", dilation)))
     if isinstance(padding, str):
         x, padding = _named_padding(name, x, weight, stride, padding, dilation)
@@ -277,6 +281,9 @@ def conv_tbc(input, weight, bias, pad=0) -> Tensor:
     Raises:
         RuntimeError: if the shapes do not fit.
     """
+    check_tensors("conv_tbc", input=input, weight=weight, bias=bias)
+    check_index("conv_tbc", pad=pad)
+    check_same_dtype("conv_tbc", input, weight=weight)
     if input.dim() != 3 or weight.dim() != 3 or bias.dim() != 1:
         raise RuntimeError(
             "conv_tbc: expected an input (T, N, C), a weight (K, C, A) and a bias (A), but got shapes "
@@ -288,7 +295,8 @@ def conv_tbc(input, weight, bias, pad=0) -> Tensor:
             f"{weight.shape[2]} biases, but the input has shape {list(input.shape)} and the bias "
             f"{list(bias.shape)}"
         )
-    return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
+    x, kernel = input.permute(1, 2, 0), weight.permute(2, 1, 0)
+    return conv1d(x, kernel, bias.to(input.dtype), padding=pad).permute(2, 0, 1)
 
 
 def _conv_transpose(
@@ -303,7 +311,10 @@ def _conv_transpose(
     dilation: int | Ints,
 ) -> Tensor:
     name = f"conv_transpose{ndim}d"
+    check_tensors(name, input=input, weight=weight)
+    check_optional(name, bias=bias)
     y, batched = _batched(name, input, ndim)
+    check_same_dtype(name, input, weight=weight, bias=bias)
     sizes = {"stride": stride, "padding": padding, "output_padding": output_padding}
     options = [per_axis(name, argument, value, ndim) for argument, value in sizes.items()]
     dilation = per_axis(name, "dilation", dilation, ndim)
@@ -375,6 +386,7 @@ class Conv3d(_Conv, nn.Conv3d):
 class _ConvTranspose(nn.modules.conv._ConvTransposeNd):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         ndim = len(self.kernel_size)
+        check_tensors(f"ConvTranspose{ndim}d", input=input)
         if self.padding_mode != "zeros":
             raise ValueError(
                 f"ConvTranspose{ndim}d: padding_mode must be 'zeros', but is {self.padding_mode!r}"

@@ -7,7 +7,17 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32, Function, apply, transforming, values_known, wide
+from ..function import (
+    FLOAT32,
+    Function,
+    apply,
+    check_floating,
+    check_index,
+    check_tensors,
+    transforming,
+    values_known,
+    wide,
+)
 from .loss import check_constant, check_reduction, legacy_reduction, reduce, share
 
 __all__ = [
@@ -100,6 +110,9 @@ def nll_loss(
         ValueError, RuntimeError: if shapes or dtypes do not fit, or ``reduction`` is no reduction.
         IndexError: if a target is no class.
     """
+    check_floating("nll_loss", input=input)
+    check_tensors("nll_loss", target=target)
+    check_index("nll_loss", ignore_index=ignore_index)
     reduction = legacy_reduction(size_average, reduce, reduction)
     weight = check_constant("nll_loss", "weight", weight)
     x, t = class_indices("nll_loss", input, target, weight, ignore_index, reduction)
@@ -260,6 +273,9 @@ def cross_entropy(
         ValueError, RuntimeError: if shapes, dtypes or options do not fit.
         IndexError: if a target is no class.
     """
+    check_floating("cross_entropy", input=input)
+    check_tensors("cross_entropy", target=target)
+    check_index("cross_entropy", ignore_index=ignore_index)
     reduction = legacy_reduction(size_average, reduce, reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, Function, apply, check_floating, transforming, values_known, wide
+from ..function import (
+    FLOAT32_ON_CPU,
+    Function,
+    apply,
+    check_floating,
+    check_index,
+    check_tensors,
+    transforming,
+    values_known,
+    wide,
+)
 from .loss import share
 
 __all__ = ["CTCLoss", "CTCLossFunction", "ctc_loss"]
@@ -227,6 +237,7 @@ def ctc_loss(
         TypeError: if one of the lengths is a tensor and the other is not.
         ValueError: if ``reduction`` is no reduction.
     """
+    check_tensors("ctc_loss", log_probs=log_probs, targets=targets)
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"ctc_loss: reduction={reduction!r} is none of 'none', 'sum', 'mean'")
     if isinstance(input_lengths, Tensor) != isinstance(target_lengths, Tensor):
@@ -234,6 +245,10 @@ def ctc_loss(
             "ctc_loss: input_lengths and target_lengths must both be tensors or both be integers, but got "
             f"{type(input_lengths).__name__} and {type(target_lengths).__name__}"
         )
+    check_index("ctc_loss", blank=blank)
+    for argument, lengths in (("input_lengths", input_lengths), ("target_lengths", target_lengths)):
+        if isinstance(lengths, Tensor):
+            check_tensors("ctc_loss", **{argument: lengths})
     batched = log_probs.dim() == 3
     if log_probs.dim() not in (2, 3):
         raise RuntimeError(
@@ -244,13 +259,17 @@ def ctc_loss(
     steps, counts = _lengths(input_lengths), _lengths(target_lengths)
     longest = _check(x, labels, steps, counts, blank)
     arguments = (labels, steps, counts, blank, reduction, zero_infinity, longest)
-    check_floating("ctc_loss", x)
+    check_floating("ctc_loss", log_probs=x)
     loss = apply(CTCLossFunction, x, *arguments, autocast=FLOAT32_ON_CPU)[0]
     return loss if batched or reduction != "none" else loss.squeeze(0)
 
 
 def _lengths(lengths: Lengths) -> Tensor | tuple[int, ...]:
-    return lengths.reshape(lengths.numel()) if isinstance(lengths, Tensor) else tuple(lengths)
+    if isinstance(lengths, Tensor):
+        return lengths.reshape(lengths.numel())
+    if any(isinstance(length, float) for length in lengths):
+        raise TypeError(f"ctc_loss: lengths must be whole numbers, but got {tuple(lengths)}")
+    return tuple(lengths)
 
 
 def _known(lengths: Tensor | tuple[int, ...]) -> tuple[int, ...] | None:

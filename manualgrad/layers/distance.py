@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Autocast, Function, apply, wide
+from ..function import FLOAT32_ON_ACCELERATOR, Autocast, Function, apply, check_number, check_tensors, wide
 from ._broadcast import broadcast, floating_dtype
 
 __all__ = [
@@ -81,6 +81,7 @@ def distance(
     name: str, x1: Tensor, x2: Tensor, p: float, eps: float, keepdim: bool, autocast: Autocast
 ) -> Tensor:
     """:func:`pairwise_distance` as a step of the layer ``name``, under that layer's policy for autocast."""
+    check_number(name, p=p, eps=eps)
     u, v = broadcast(name, x1=x1, x2=x2)
     return apply(PairwiseDistanceFunction, u, v, float(p), float(eps), keepdim, autocast=autocast)
 
@@ -172,12 +173,16 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         RuntimeError: if the shapes do not broadcast, or neither tensor is floating point.
         IndexError: if there is no axis ``dim``.
     """
+    check_tensors("cosine_similarity", x1=x1, x2=x2)
     dtype = torch.promote_types(x1.dtype, x2.dtype)
     if not (dtype.is_floating_point or dtype.is_complex):
         raise RuntimeError(
             f"cosine_similarity: expected a floating-point tensor, but x1 has {x1.dtype} and x2 {x2.dtype}; "
             "cast one of them"
         )
+    check_number("cosine_similarity", eps=eps)
+    if not eps >= 0:
+        raise RuntimeError(f"cosine_similarity: eps must not be negative, but got {eps}")
     u, v = broadcast("cosine_similarity", x1=x1, x2=x2)
     axes = max(u.dim(), 1)
     if not -axes <= dim < axes:
@@ -253,6 +258,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         RuntimeError: if ``input`` does not have two axes or is not floating point, or ``p`` is negative.
         NotImplementedError: if ``input`` is of a half type.
     """
+    check_tensors("pdist", input=input)
     if input.dim() != 2:
         raise RuntimeError(f"pdist: expected an input of shape (N, D), but got {list(input.shape)}")
     if not (input.is_floating_point() or input.is_complex()):

@@ -12,7 +12,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, transforming
+from ..function import Function, apply, check_floating, check_tensors, transforming
 
 __all__ = [
     "AlphaDropout",
@@ -111,12 +111,13 @@ def _drop(
     whole_channels: bool,
     alpha: bool = False,
 ) -> Tensor:
+    check_tensors(name, input=input)
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"{name}: the dropout probability p has to be between 0 and 1, but got p={p}")
     if p == 0 or not training or input.numel() == 0:
         return input
-    if alpha and not input.is_floating_point():
-        raise RuntimeError(f"{name}: not implemented for {input.dtype}; cast the tensor to a floating dtype")
+    if p < 1:
+        check_floating(name, RuntimeError, input=input)
     if whole_channels and input.dim() < 2:
         raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
     if p == 1:
@@ -128,7 +129,7 @@ def _drop(
     if alpha and p < 1:  # at p = 1 nothing is left to normalize, and torch returns zeros
         function, options = AlphaDropoutFunction, (mask, p)
     else:
-        function, options = DropoutFunction, (mask, 1 / (1 - p) if p < 1 else 1.0)
+        function, options = DropoutFunction, (mask, 1 / (1 - p) if p < 1 else 1)
     if inplace and transforming():
         return input.copy_(apply(function, input, *options, False))
     return apply(function, input, *options, inplace)
@@ -155,6 +156,7 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
         ValueError: if ``p`` is no probability.
         RuntimeError: if the input has another number of axes.
     """
+    check_tensors("dropout1d", input=input)
     if input.dim() not in (2, 3):
         raise RuntimeError(
             f"dropout1d: expected an input (N, C, L) or (C, L), but got shape {list(input.shape)}; "
@@ -174,6 +176,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     Raises:
         ValueError: if ``p`` is no probability.
     """
+    check_tensors("dropout2d", input=input)
     if input.dim() == 3:
         warnings.warn(
             "dropout2d: an input with 3 axes is taken as (N, C, L), as torch does; use dropout1d for that, "
@@ -192,6 +195,7 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     Raises:
         ValueError: if ``p`` is no probability.
     """
+    check_tensors("dropout3d", input=input)
     if input.dim() not in (4, 5):
         _warn_axes("dropout3d", input, "(N, C, D, H, W) or (C, D, H, W)")
     if input.dim() == 4:

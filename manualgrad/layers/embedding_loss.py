@@ -13,7 +13,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32, FLOAT32_ON_ACCELERATOR, UNCHANGED, Autocast, Function, apply, wide
+from ..function import (
+    FLOAT32,
+    FLOAT32_ON_ACCELERATOR,
+    UNCHANGED,
+    Autocast,
+    Function,
+    apply,
+    check_number,
+    check_tensors,
+    wide,
+)
 from ._broadcast import broadcast, floating_dtype
 from .distance import distance, pairwise_distance
 from .loss import check_reduction, legacy_reduction, reduce, share
@@ -101,8 +111,10 @@ def cosine_embedding_loss(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if shapes do not fit.
     """
+    check_tensors("cosine_embedding_loss", input1=input1, input2=input2, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("cosine_embedding_loss", reduction)
+    check_number("cosine_embedding_loss", margin=margin)
     axes = target.dim() + 1
     if target.dim() > 1 or input1.dim() != axes or input2.dim() != axes:
         raise RuntimeError(
@@ -224,6 +236,7 @@ def triplet_margin_loss(
         ValueError: if ``margin`` is not positive, or ``reduction`` is no reduction.
         RuntimeError: if shapes do not fit.
     """
+    check_tensors("triplet_margin_loss", anchor=anchor, positive=positive, negative=negative)
     reduction = legacy_reduction(size_average, reduce, reduction)
     name = "triplet_margin_loss"
     measure = partial(distance, name, p=p, eps=eps, keepdim=False, autocast=FLOAT32)
@@ -268,6 +281,7 @@ def triplet_margin_with_distance_loss(
         ValueError: if ``margin`` is not positive, or ``reduction`` is no reduction.
         RuntimeError: if shapes do not fit.
     """
+    check_tensors("triplet_margin_with_distance_loss", anchor=anchor, positive=positive, negative=negative)
     measure = pairwise_distance if distance_function is None else distance_function
     # In torch these are separate steps, and autocast widens sums alone.
     autocast = FLOAT32_ON_ACCELERATOR if reduction == "sum" else UNCHANGED

@@ -59,7 +59,7 @@ class ELUFunction(Function):
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, else ``alpha`` (e^x − 1), as :func:`torch.nn.functional.elu`."""
-    check_floating("elu", input)
+    check_floating("elu", input=input)
     if inplace:
         return input.copy_(elu(input.clone(), alpha))
     return apply(ELUFunction, input, alpha)
@@ -110,9 +110,9 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     Raises:
         RuntimeError: if ``alpha`` is zero.
     """
+    check_floating("celu", input=input)
     if alpha == 0:
         raise RuntimeError("celu: alpha must not be 0, as x is divided by it; relu is the limit")
-    check_floating("celu", input)
     if inplace:
         return input.copy_(celu(input.clone(), alpha))
     return apply(CELUFunction, input, alpha)
@@ -162,7 +162,7 @@ ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805  # a and s, in double prec
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """:func:`elu` with alpha = 1.67326…, times 1.05070…, as :func:`torch.nn.functional.selu`."""
-    check_floating("selu", input)
+    check_floating("selu", input=input)
     if inplace:
         return input.copy_(selu(input.clone()))
     return apply(SELUFunction, input)

@@ -80,6 +80,9 @@ def _window(
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """The four options per axis, checked."""
     options = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride}
+    for argument, value in options.items():
+        if isinstance(value, Sequence) and len(value) != 2:
+            raise RuntimeError(f"{name}: {argument} must be one number or 2 of them, but got {value}")
     pairs = {argument: per_axis(name, argument, value, 2) for argument, value in options.items()}
     for argument, pair in pairs.items():
         least = 0 if argument == "padding" else 1
@@ -113,16 +116,15 @@ def unfold(
         NotImplementedError: if the input is not floating point.
     """
     kernel, dilation, padding, stride = _window("unfold", kernel_size, dilation, padding, stride)
-    if isinstance(input, Tensor):
-        _check_image(input)
-        check_floating("unfold", input)
-        counts = _windows(input.shape[-2:], kernel, dilation, padding, stride)
-        if min(counts) < 1:
-            raise RuntimeError(
-                f"unfold: no window of kernel_size={kernel} and dilation={dilation} fits into an image of "
-                f"{tuple(input.shape[-2:])} with padding={padding}: there would be {counts} of them; use a "
-                "smaller window or more padding"
-            )
+    check_floating("unfold", input=input)
+    _check_image(input)
+    counts = _windows(input.shape[-2:], kernel, dilation, padding, stride)
+    if min(counts) < 1:
+        raise RuntimeError(
+            f"unfold: no window of kernel_size={kernel} and dilation={dilation} fits into an image of "
+            f"{tuple(input.shape[-2:])} with padding={padding}: there would be {counts} of them; use a "
+            "smaller window or more padding"
+        )
     return apply(UnfoldFunction, input, kernel, dilation, padding, stride)
 
 
@@ -162,26 +164,25 @@ def fold(
     """
     plane = per_axis("fold", "output_size", output_size, 2)
     kernel, dilation, padding, stride = _window("fold", kernel_size, dilation, padding, stride)
-    if isinstance(input, Tensor):
-        if input.dim() not in (2, 3) or 0 in input.shape[-2:]:
-            raise RuntimeError(
-                "fold: expected an input of shape (N, C k₁ k₂, O) or (C k₁ k₂, O), of which only N may be 0, "
-                f"but got {list(input.shape)}"
-            )
-        check_floating("fold", input)
-        rows, columns = input.shape[-2:]
-        counts = _windows(plane, kernel, dilation, padding, stride)
-        if rows % (kernel[0] * kernel[1]):
-            raise RuntimeError(
-                f"fold: axis -2 of the input has {rows} elements, which must be a multiple of the size of "
-                f"kernel_size={kernel}"
-            )
-        if min(counts) < 1 or counts[0] * counts[1] != columns:
-            raise RuntimeError(
-                f"fold: the image of output_size={plane} has {counts[0]} x {counts[1]} windows of "
-                f"kernel_size={kernel} with dilation={dilation}, padding={padding} and stride={stride}, but "
-                f"axis -1 of the input has {columns} elements: it needs one for each window"
-            )
+    check_floating("fold", input=input)
+    if input.dim() not in (2, 3) or 0 in input.shape[-2:]:
+        raise RuntimeError(
+            "fold: expected an input of shape (N, C k₁ k₂, O) or (C k₁ k₂, O), of which only N may be 0, "
+            f"but got {list(input.shape)}"
+        )
+    rows, columns = input.shape[-2:]
+    counts = _windows(plane, kernel, dilation, padding, stride)
+    if rows % (kernel[0] * kernel[1]):
+        raise RuntimeError(
+            f"fold: axis -2 of the input has {rows} elements, which must be a multiple of the size of "
+            f"kernel_size={kernel}"
+        )
+    if min(counts) < 1 or counts[0] * counts[1] != columns:
+        raise RuntimeError(
+            f"fold: the image of output_size={plane} has {counts[0]} x {counts[1]} windows of "
+            f"kernel_size={kernel} with dilation={dilation}, padding={padding} and stride={stride}, but "
+            f"axis -1 of the input has {columns} elements: it needs one for each window"
+        )
     return apply(FoldFunction, input, plane, kernel, dilation, padding, stride)
 
 

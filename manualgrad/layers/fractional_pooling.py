@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, Function, apply, check_floating
+from ..function import FLOAT32_ON_CPU, Function, apply, check_floating, check_optional, check_tensors
 from ._spatial import Ints
 from .pooling import scatter_to_winners
 from .unpooling import planes_as_rows
@@ -118,7 +118,8 @@ def _fractional_max_pool(
     name = f"fractional_max_pool{ndim}d"
     if output_size is None and output_ratio is None:
         raise ValueError(f"{name}: one of output_size and output_ratio must be given")
-    _check_input(name, input, ndim)
+    check_optional(name, _random_samples=samples)
+    _check_input(name, input, ndim, NotImplementedError if samples is None else RuntimeError)
     plane = input.shape[-ndim:]
     if output_size is None:
         output_size = _scaled(name, plane, output_ratio)
@@ -145,14 +146,15 @@ def _fractional_max_pool(
     return (y, winner) if return_indices else y
 
 
-def _check_input(name: str, input: Tensor, ndim: int) -> None:
+def _check_input(name: str, input: Tensor, ndim: int, error: type[Exception]) -> None:
+    check_tensors(name, input=input)
     if input.dim() not in (ndim + 1, ndim + 2) or 0 in input.shape[1:]:
         kind = IndexError if input.dim() <= ndim else RuntimeError
         raise kind(
             f"{name}: expected an unbatched input with {ndim + 1} axes or a batched one with {ndim + 2}, of "
             f"which only the first may be empty, but got shape {list(input.shape)}"
         )
-    check_floating(name, input)
+    check_floating(name, error, input=input)
 
 
 def _scaled(name: str, plane: Sequence[int], ratio) -> Ints:

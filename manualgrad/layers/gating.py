@@ -58,7 +58,7 @@ class SiLUFunction(Function):
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x σ(x), as :func:`torch.nn.functional.silu`."""
-    check_floating("silu", input)
+    check_floating("silu", input=input)
     if inplace:
         return input.copy_(silu(input.clone()))
     return apply(SiLUFunction, input)
@@ -126,9 +126,9 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     Raises:
         RuntimeError: if ``approximate`` is neither.
     """
+    check_floating("gelu", input=input)
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', but got {approximate!r}")
-    check_floating("gelu", input)
     return apply(GELUFunction, input, approximate)
 
 
@@ -173,7 +173,7 @@ class MishFunction(Function):
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(log(1 + e^x)), as :func:`torch.nn.functional.mish`."""
-    check_floating("mish", input)
+    check_floating("mish", input=input)
     if inplace:
         return input.copy_(mish(input.clone()))
     return apply(MishFunction, input)
@@ -234,6 +234,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         RuntimeError: if the input is a scalar, or its length odd.
         IndexError: if there is no axis ``dim``.
     """
+    check_floating("glu", input=input)
     if input.dim() == 0:
         raise RuntimeError("glu: a scalar cannot be halved; give an input with an axis of even length")
     if not -input.dim() <= dim < input.dim():
@@ -246,7 +247,6 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
             f"glu: the axis dim={dim} must have an even length to be halved, but the input has shape "
             f"{list(input.shape)}"
         )
-    check_floating("glu", input)
     return apply(GLUFunction, input, dim)
 
 

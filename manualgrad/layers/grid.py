@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..function import LOW, Autocast, Function, apply, wide, wide_dtype
+from ..function import LOW, Autocast, Function, apply, check_tensors, wide, wide_dtype
 from ._spatial import Ints
 from .upsampling import cubic
 
@@ -85,6 +85,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         RuntimeError: if ``theta`` has not as many samples as ``size``.
         NotImplementedError: if ``size`` has neither four nor five numbers.
     """
+    check_tensors("affine_grid", theta=theta)
     align_corners = _corners("affine_grid", align_corners)
     if not theta.is_floating_point():
         raise ValueError(f"affine_grid: theta must be floating point, but is {theta.dtype}; cast it")
@@ -312,6 +313,7 @@ def grid_sample(
         RuntimeError: if the shapes or dtypes of input and grid do not fit, or the mode does not do volumes.
         NotImplementedError: if the input is not floating point.
     """
+    check_tensors("grid_sample", input=input, grid=grid)
     if mode not in MODES:
         raise ValueError(f"grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', but got {mode!r}")
     if padding_mode not in PADDINGS:

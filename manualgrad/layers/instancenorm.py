@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_floating, wide
+from ..function import Function, apply, check_floating, check_tensors, wide
 from .batchnorm import BatchNormEvalFunction, move_running
 from .normalization import check_per_channel, per_channel
 
@@ -121,6 +121,7 @@ def instance_norm(
             ``running_mean`` and ``running_var`` is given without the other.
         IndexError: if the input has fewer than two axes.
     """
+    check_floating("instance_norm", input=input)
     positions = math.prod(input.shape[2:])
     if use_input_stats and positions == 1:
         raise ValueError(
@@ -129,7 +130,6 @@ def instance_norm(
         )
     if input.dim() < 2:
         raise IndexError(f"instance_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
-    check_floating("instance_norm", input)
     if not use_input_stats and (running_mean is None or running_var is None):
         raise RuntimeError(
             "instance_norm: running_mean and running_var must be given when use_input_stats=False"
@@ -152,6 +152,7 @@ def instance_norm(
 class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
     # An input without a batch axis is a batch of one sample.
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
         batched = input.dim() > self._get_no_batch_dim()
         x = input if batched else input.unsqueeze(0)

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import LOW, Function, apply, check_floating, wide
+from ..function import LOW, Function, apply, check_floating, check_tensors, wide
 
 __all__ = [
     "LeakyReLU",
@@ -55,7 +55,7 @@ class LeakyReLUFunction(Function):
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where positive, else ``negative_slope`` x, as :func:`torch.nn.functional.leaky_relu`."""
-    check_floating("leaky_relu", input)
+    check_floating("leaky_relu", input=input)
     if inplace:
         return input.copy_(leaky_relu(input.clone(), negative_slope))
     return apply(LeakyReLUFunction, input, negative_slope)
@@ -114,7 +114,9 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     Raises:
         RuntimeError: if ``weight`` has another shape, or not the input's dtype.
     """
-    check_floating("prelu", input)
+    check_tensors("prelu", input=input, weight=weight)
+    mixed = weight.dtype != input.dtype
+    check_floating("prelu", RuntimeError if mixed else NotImplementedError, input=input)
     if weight.dim() > 1:
         raise RuntimeError(
             f"prelu: weight must have shape [C] or be a scalar, but has {list(weight.shape)}; flatten it"
@@ -128,7 +130,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             )
     device = input.device.type
     autocast = device != "meta" and torch.is_autocast_enabled(device)
-    if weight.dtype != input.dtype and not autocast:
+    if mixed and not autocast:
         raise RuntimeError(
             f"prelu: mixed dtype: the input is {input.dtype}, but weight is {weight.dtype}; cast one of them"
         )
@@ -182,12 +184,12 @@ def rrelu(
     Raises:
         RuntimeError: if ``lower`` is above ``upper``, or one of them not finite.
     """
+    check_floating("rrelu", input=input)
     for name, bound in (("lower", lower), ("upper", upper)):
         if not math.isfinite(bound):
             raise RuntimeError(f"rrelu: {name} must be finite, but got {bound}")
     if lower > upper:
         raise RuntimeError(f"rrelu: lower={lower} is above upper={upper}; exchange them")
-    check_floating("rrelu", input)
     if inplace:
         return input.copy_(rrelu(input.clone(), lower, upper, training))
     if not training:

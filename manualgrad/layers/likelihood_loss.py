@@ -11,7 +11,18 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32, FLOAT32_ON_ACCELERATOR, Function, apply, transforming, values_known, wide
+from ..function import (
+    FLOAT32,
+    FLOAT32_ON_ACCELERATOR,
+    Function,
+    apply,
+    check_floating,
+    check_number,
+    check_tensors,
+    transforming,
+    values_known,
+    wide,
+)
 from ._broadcast import broadcast, floating_dtype
 from .distance import raised
 from .loss import check_reduction, legacy_reduction, reduce, share
@@ -92,6 +103,7 @@ def kl_div(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if shapes do not broadcast, or a tensor holds integers.
     """
+    check_tensors("kl_div", input=input, target=target)
     batch = input.shape[0] if reduction == "batchmean" and input.dim() else 1
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
@@ -191,6 +203,10 @@ def poisson_nll_loss(
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("poisson_nll_loss", reduction)
+    check_number("poisson_nll_loss", eps=eps)
+    check_tensors("poisson_nll_loss", input=input, target=target)
+    if full and target.dtype == torch.bool:
+        raise RuntimeError("poisson_nll_loss: full=True is not implemented for torch.bool; cast the target")
     x, t = broadcast("poisson_nll_loss", input=input, target=target)
     options = (bool(log_input), bool(full), float(eps), reduction)
     return apply(PoissonNLLLossFunction, x, t, *options, autocast=FLOAT32)
@@ -272,16 +288,21 @@ def gaussian_nll_loss(
         TypeError: if ``var`` is a number but no float.
         RuntimeError: if shapes do not broadcast.
     """
+    check_tensors("gaussian_nll_loss", input=input, target=target)
     if isinstance(var, float):
         if var < 0:
             raise ValueError(f"gaussian_nll_loss: var must not be negative, but got {var}")
         variance = torch.full((), var, dtype=floating_dtype(input), device=input.device).expand(input.shape)
     elif not isinstance(var, Tensor):
-        raise TypeError(f"gaussian_nll_loss: var must be a Tensor or a float, but got {type(var).__name__}")
+        raise TypeError(
+            f"gaussian_nll_loss: expected var to be a Tensor or a float, but got {type(var).__name__}"
+        )
     else:
+        check_floating("gaussian_nll_loss", RuntimeError, var=var)
         _check_positive(var)
         variance = _aligned(var, input)
     check_reduction("gaussian_nll_loss", reduction)
+    check_number("gaussian_nll_loss", eps=eps)
     x, t, v = broadcast("gaussian_nll_loss", input=input, target=target, var=variance)
     options = (full, float(eps), reduction)
     return apply(GaussianNLLLossFunction, x, t, v, *options, autocast=FLOAT32_ON_ACCELERATOR)

@@ -7,7 +7,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import LOW, WIDEST_ON_ACCELERATOR, Function, apply, transforming, wide
+from ..function import (
+    LOW,
+    WIDEST_ON_ACCELERATOR,
+    Function,
+    apply,
+    check_optional,
+    check_tensors,
+    transforming,
+    wide,
+)
+from ._broadcast import check_same_dtype
 
 __all__ = [
     "Bilinear",
@@ -79,6 +89,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Raises:
         RuntimeError: if the last axis of ``input`` is not that of ``weight``.
     """
+    check_tensors("linear", input=input, weight=weight)
+    check_optional("linear", bias=bias)
+    if weight.dim() == 0:
+        raise RuntimeError("linear: weight must have shape (out_features, in_features), but is a number")
     if weight.dim() == 1:
         return linear(input, weight.unsqueeze(0), None if bias is None else bias.reshape(1)).squeeze(-1)
     if input.shape[-1:] != weight.shape[-1:]:
@@ -155,6 +169,8 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     Raises:
         RuntimeError: if the shapes do not fit, or the inputs' dtypes differ.
     """
+    check_tensors("bilinear", input1=input1, input2=input2, weight=weight)
+    check_optional("bilinear", bias=bias)
     if input1.shape[:-1] != input2.shape[:-1]:
         raise RuntimeError(
             "bilinear: the inputs must agree in all axes but the last, but input1 has shape "
@@ -165,6 +181,12 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"bilinear: the weight of shape {list(weight.shape)} takes inputs with {weight.shape[1]} and "
             f"{weight.shape[2]} features, but got {input1.shape[-1]} and {input2.shape[-1]}"
         )
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
+        raise RuntimeError(
+            f"bilinear: bias must have one element for each of {weight.shape[0]} outputs, but has shape "
+            f"{list(bias.shape)}"
+        )
+    check_same_dtype("bilinear", input1, input2=input2, weight=weight, bias=bias)
     return apply(BilinearFunction, input1, input2, weight, bias, autocast=WIDEST_ON_ACCELERATOR)
 
 
@@ -277,6 +299,8 @@ def grouped_mm(
     Raises:
         RuntimeError: if shapes, dtypes or options do not fit.
     """
+    check_tensors("grouped_mm", mat_a=mat_a, mat_b=mat_b)
+    check_optional("grouped_mm", offs=offs, bias=bias)
     shapes = f"but got shapes {list(mat_a.shape)} and {list(mat_b.shape)}"
     if mat_a.dim() not in (2, 3) or mat_b.dim() not in (2, 3):
         raise RuntimeError(f"grouped_mm: mat_a and mat_b must have 2 or 3 axes, {shapes}")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, wide, wide_dtype
+from ..function import Function, apply, check_optional, check_tensors, wide, wide_dtype
 from .cross_entropy import (
     SoftCrossEntropyLossFunction,
     along_classes,
@@ -247,6 +247,8 @@ def linear_cross_entropy(
         ValueError, RuntimeError: if shapes, dtypes or options do not fit.
         IndexError: if a target is no class.
     """
+    check_tensors("linear_cross_entropy", input=input, linear_weight=linear_weight, target=target)
+    check_optional("linear_cross_entropy", linear_bias=linear_bias, weight=weight)
     shape = _shape_of_logits(input, linear_weight, linear_bias)
     soft = target.shape == shape
     if soft and ignore_index is not None:

@@ -97,13 +97,13 @@ def local_response_norm(
         RuntimeError: if ``size`` is not positive.
         NotImplementedError: if the input is not floating point.
     """
+    check_floating("local_response_norm", input=input)
     if input.dim() < 3:
         raise ValueError(
             f"local_response_norm: expected an input (B, C, *) of 3 axes or more, but got shape "
             f"{list(input.shape)}"
         )
     check_size("local_response_norm", size)
-    check_floating("local_response_norm", input)
     policy = FLOAT32_ON_ACCELERATOR if input.dim() == 3 else FLOAT32
     return apply(LocalResponseNormFunction, input, size, alpha, beta, k, autocast=policy)[0]
 
@@ -190,12 +190,12 @@ def cross_map_lrn2d(
         RuntimeError: if ``size`` is not positive.
         NotImplementedError: if the input is not floating point.
     """
+    check_floating("cross_map_lrn2d", RuntimeError, input=input)
     if input.dim() != 4:
         raise ValueError(
             f"cross_map_lrn2d: expected an input (B, C, H, W), but got shape {list(input.shape)}"
         )
     check_size("cross_map_lrn2d", size)
-    check_floating("cross_map_lrn2d", input)
     return apply(CrossMapLRN2dFunction, input, size, alpha, beta, k)[0]
 
 

@@ -18,6 +18,8 @@ from ..function import (
     Function,
     apply,
     check_floating,
+    check_optional,
+    check_tensors,
     transforming,
     values_known,
     wide,
@@ -214,6 +216,7 @@ def _difference_loss(
     weight: Tensor | None = None,
     shape: float | None = None,
 ) -> Tensor:
+    check_tensors(name, input=input, target=target)
     check_reduction(name, reduction)
     if target.shape != input.shape:
         warnings.warn(
@@ -222,14 +225,22 @@ def _difference_loss(
             "which is seldom meant. Give both the same shape",
             stacklevel=3,
         )
+    check_optional(name, weight=weight)
     if weight is not None and weight.shape != input.shape:
         raise ValueError(
             f"{name}: weight must have the input's shape {list(input.shape)}, but has {list(weight.shape)}"
         )
     x, t = torch.broadcast_tensors(input, target)
-    check_floating(name, torch.empty((), dtype=torch.promote_types(x.dtype, t.dtype), device="meta"))
+    dtype = torch.promote_types(x.dtype, t.dtype)
     # Of the weighted losses torch's autocast knows Huber's alone.
-    composite = weight is not None and function is not HuberLossFunction
+    composite = weight is not None and name != "huber_loss"
+    if (composite or name == "l1_loss") and torch.bool in (x.dtype, t.dtype):
+        raise RuntimeError(f"{name}: not implemented for torch.bool; cast it to a floating dtype")
+    if not dtype.is_floating_point:
+        raise NotImplementedError(
+            f"{name}: not implemented for {dtype}; cast input or target to a floating dtype"
+        )
+    x, t = (u.to(dtype) if u.dtype == torch.bool else u for u in (x, t))
     autocast = FLOAT32_ON_ACCELERATOR if composite else FLOAT32
     return apply(function, x, t, weight, reduction, shape, autocast=autocast)
 
@@ -272,7 +283,7 @@ def smooth_l1_loss(
         RuntimeError: if ``beta`` is negative.
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
-    if beta < 0:
+    if not beta >= 0:
         raise RuntimeError(f"smooth_l1_loss: beta must be at least 0, but got {beta}")
     if beta == 0:
         return _difference_loss(L1LossFunction, "smooth_l1_loss", input, target, reduction)
@@ -290,8 +301,11 @@ def huber_loss(
     Raises:
         RuntimeError: if ``delta`` is not positive.
     """
-    if delta <= 0:
+    if not delta > 0:
         raise RuntimeError(f"huber_loss: delta must be greater than 0, but got {delta}")
+    check_tensors("huber_loss", input=input, target=target)
+    if target.is_floating_point():
+        check_floating("huber_loss", RuntimeError, input=input)
     return _difference_loss(HuberLossFunction, "huber_loss", input, target, reduction, weight, delta)
 
 
@@ -384,6 +398,7 @@ def binary_cross_entropy(
         RuntimeError: if a value of ``input`` is outside [0, 1], if ``weight`` requires a gradient, or under
             autocast on an accelerator, as torch: a sigmoid in half precision loses the gradient.
     """
+    check_tensors("binary_cross_entropy", input=input, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("binary_cross_entropy", reduction)
     if target.shape != input.shape:
@@ -391,6 +406,8 @@ def binary_cross_entropy(
             f"binary_cross_entropy: the target must have the input's shape {list(input.shape)}, but has "
             f"{list(target.shape)}"
         )
+    if target.dtype == input.dtype:
+        check_floating("binary_cross_entropy", input=input)
     device = input.device.type
     if device not in ("cpu", "meta") and torch.is_autocast_enabled(device):
         raise RuntimeError(
@@ -404,6 +421,11 @@ def binary_cross_entropy(
             "they run "
             f"from {input.min().item():.6g} to {input.max().item():.6g}; apply a sigmoid first, or use "
             "binary_cross_entropy_with_logits"
+        )
+    if not transforming() and values_known(target) and not ((target >= 0) & (target <= 1)).all():
+        raise RuntimeError(
+            "binary_cross_entropy: all elements of the target must be probabilities, between 0 and 1, but "
+            f"they run from {target.min().item():.6g} to {target.max().item():.6g}"
         )
     weight = check_constant("binary_cross_entropy", "weight", weight, input.shape)
     return apply(BCELossFunction, input, target, weight, reduction, autocast=FLOAT32)
@@ -489,6 +511,8 @@ def binary_cross_entropy_with_logits(
         ValueError: if shapes differ, or ``reduction`` is no reduction.
         RuntimeError: if ``weight`` or ``pos_weight`` requires a gradient, which torch does not have either.
     """
+    check_floating("binary_cross_entropy_with_logits", input=input)
+    check_tensors("binary_cross_entropy_with_logits", target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("binary_cross_entropy_with_logits", reduction)
     if target.shape != input.shape:
@@ -534,6 +558,7 @@ def check_constant(
 ) -> Tensor | None:
     """Raise RuntimeError if ``weight`` wants a gradient, which these losses do not have by their weights, or
     does not broadcast to ``shape``."""
+    check_optional(name, **{argument: weight})
     if weight is not None and weight.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(
             f"{name}: the derivative for {argument!r} is not implemented, as in torch; detach it"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import Autocast, Function, apply, wide
+from ..function import Autocast, Function, apply, check_floating, wide
 from ._spatial import Ints, check_axes, kernel_and_stride
 from .pooling import AVG_POOL, MAX_POOL, adjoint_of_mean, scatter_to_winners
 from .unpooling import planes_as_rows
@@ -112,6 +112,8 @@ def _lp_pool(ndim: int, input: Tensor, norm_type, kernel_size, stride, ceil_mode
     # torch's autocast knows the operators that it makes this of: pow, max_pool3d and avg_pool3d.
     on_cpu = "float32" if ndim == 3 else None
     if norm_type in (float("inf"), -float("inf")):
+        if ndim == 1:
+            check_floating(name, input=input)
         autocast = Autocast(on_cpu, None)
         options = (norm_type > 0, kernel, stride, ceil_mode)
         return apply(MaxNormPoolFunction, input, *options, autocast=autocast)[0]

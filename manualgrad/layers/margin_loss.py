@@ -10,7 +10,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32, Function, apply, check_floating, wide
+from ..function import (
+    FLOAT32,
+    Function,
+    apply,
+    check_floating,
+    check_number,
+    check_tensors,
+    wide,
+)
 from ._broadcast import broadcast, floating_dtype
 from .loss import check_constant, check_reduction, legacy_reduction, reduce, share, softplus_of_minus
 
@@ -79,9 +87,10 @@ def hinge_embedding_loss(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if shapes do not broadcast, or ``input`` is not floating point.
     """
+    check_floating("hinge_embedding_loss", RuntimeError, input=input)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("hinge_embedding_loss", reduction)
-    check_real("hinge_embedding_loss", input)
+    check_number("hinge_embedding_loss", margin=margin)
     x, t = broadcast("hinge_embedding_loss", input=input, target=target)
     return apply(HingeEmbeddingLossFunction, x, t, float(margin), reduction, autocast=FLOAT32)
 
@@ -150,8 +159,12 @@ def margin_ranking_loss(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if the numbers of axes differ, or shapes do not broadcast.
     """
+    check_tensors("margin_ranking_loss", input1=input1, input2=input2, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("margin_ranking_loss", reduction)
+    check_number("margin_ranking_loss", margin=margin)
+    if target.dtype == torch.bool:
+        raise RuntimeError("margin_ranking_loss: the target must be 1 or -1, but has torch.bool; cast it")
     if input1.dim() != input2.dim() or input1.dim() != target.dim():
         raise RuntimeError(
             "margin_ranking_loss: input1, input2 and target must have equally many axes, but have shapes "
@@ -209,10 +222,11 @@ def soft_margin_loss(
         RuntimeError: if the target does not broadcast to the input's shape, the input is not floating point,
             or the target requires a gradient, which torch does not have either.
     """
+    check_floating("soft_margin_loss", RuntimeError, input=input)
+    check_tensors("soft_margin_loss", target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("soft_margin_loss", reduction)
     check_constant("soft_margin_loss", "target", target)
-    check_real("soft_margin_loss", input)
     x, t = broadcast("soft_margin_loss", input=input, target=target)
     if x.shape != input.shape:
         raise RuntimeError(
@@ -227,9 +241,3 @@ class SoftMarginLoss(nn.SoftMarginLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return soft_margin_loss(input, target, reduction=self.reduction)
-
-
-def check_real(name: str, x: Tensor) -> None:
-    """As ``check_floating``, but complex tensors are left to ``apply``, which refuses them and says so."""
-    if not x.is_complex():
-        check_floating(name, x)

@@ -9,11 +9,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32, FLOAT32_ON_ACCELERATOR, Function, apply, transforming, values_known, wide
+from ..function import (
+    FLOAT32,
+    FLOAT32_ON_ACCELERATOR,
+    Function,
+    apply,
+    check_floating,
+    check_number,
+    check_optional,
+    check_tensors,
+    transforming,
+    values_known,
+    wide,
+)
 from ._broadcast import broadcast, floating_dtype
 from .cross_entropy import check_weight_dtype
 from .loss import check_constant, check_reduction, legacy_reduction, reduce, share, softplus_of_minus
-from .margin_loss import check_real
 
 __all__ = [
     "MultiLabelMarginLoss",
@@ -94,9 +105,11 @@ def multilabel_soft_margin_loss(
         RuntimeError: if shapes do not broadcast, or the input is not floating point.
         IndexError: if the input has no class axis.
     """
+    check_tensors("multilabel_soft_margin_loss", input=input, target=target)
+    check_optional("multilabel_soft_margin_loss", weight=weight)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("multilabel_soft_margin_loss", reduction)
-    check_real("multilabel_soft_margin_loss", input)
+    check_floating("multilabel_soft_margin_loss", input=input)
     if input.dim() == 0:
         raise IndexError("multilabel_soft_margin_loss: expected an input with a class axis, but got a number")
     given = {"input": input, "target": target} | ({} if weight is None else {"weight": weight})
@@ -186,8 +199,11 @@ def multi_margin_loss(
         RuntimeError: if shapes or dtypes do not fit, a target is no class, or ``weight`` requires a gradient,
             which torch does not have either.
     """
+    check_tensors("multi_margin_loss", input=input, target=target)
+    check_optional("multi_margin_loss", weight=weight)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("multi_margin_loss", reduction)
+    check_number("multi_margin_loss", margin=margin)
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: p must be 1 or 2, but got {p}")
     if weight is not None and weight.dim() != 1:
@@ -279,6 +295,7 @@ def multilabel_margin_loss(
         ValueError: if ``reduction`` is no reduction.
         RuntimeError: if shapes or dtypes do not fit, or a target is neither a class nor −1.
     """
+    check_tensors("multilabel_margin_loss", input=input, target=target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction("multilabel_margin_loss", reduction)
     x = _scores("multilabel_margin_loss", input)
@@ -303,7 +320,7 @@ class MultiLabelMarginLoss(nn.MultiLabelMarginLoss):
 
 def _scores(name: str, input: Tensor) -> Tensor:
     # The input of a loss of classes, checked, as (N, C).
-    check_real(name, input)
+    check_floating(name, input=input)
     if input.dim() > 2 or (input.dim() and input.shape[-1] == 0):
         raise RuntimeError(
             f"{name}: expected a non-empty input of shape (N, C) or (C), where N may be 0, but got "

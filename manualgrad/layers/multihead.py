@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from torch import Tensor, nn
 from torch.nn.modules import linear as torch_linear
 
-from ..function import LOW, Function, apply, wide
+from ..function import LOW, Function, apply, check_tensors, wide
 from ._masks import additive, check_axes, heads_of_mask, require
 from .arithmetic import add, concatenate
 from .attention import scaled_dot_product_attention, scores
@@ -189,10 +189,10 @@ def multi_head_attention_forward(
             "multi_head_attention: is_causal=True is a hint about attn_mask, but attn_mask is None; give the "
             "mask, for instance torch.nn.Transformer.generate_square_subsequent_mask"
         )
+    attn_mask = additive("attn_mask", attn_mask, query.dtype)
     if is_causal and key_padding_mask is None and not need_weights:
         attn_mask = None
     else:
-        attn_mask = additive("attn_mask", attn_mask, query.dtype)
         is_causal = False
     require(
         features == embed_dim_to_check,
@@ -362,6 +362,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        check_tensors("MultiheadAttention", query=query, key=key, value=value)
         if (
             query.is_nested or key.is_nested or value.is_nested
         ):  # inference only: torch's has no backward either

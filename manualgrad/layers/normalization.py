@@ -12,7 +12,16 @@ import math
 import torch
 from torch import Size, Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, check_floating, wide, wide_dtype
+from ..function import (
+    FLOAT32_ON_ACCELERATOR,
+    Function,
+    apply,
+    check_floating,
+    check_index,
+    check_optional,
+    wide,
+    wide_dtype,
+)
 
 __all__ = [
     "GroupNorm",
@@ -103,6 +112,8 @@ def layer_norm(
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or weight or bias have another shape.
     """
+    plain = weight is None and bias is None
+    check_floating("layer_norm", NotImplementedError if plain else RuntimeError, input=input)
     _check_normalized_shape("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     check_dtypes("layer_norm", input, weight=weight, bias=bias)
     ndim = len(normalized_shape)
@@ -196,9 +207,12 @@ def group_norm(
         RuntimeError: if the shapes do not fit.
         ValueError: if there is one element in all for each group, which standardizing would turn into 0.
     """
+    plain = weight is None and bias is None
+    check_floating("group_norm", NotImplementedError if plain else RuntimeError, input=input)
     if input.dim() < 2:
         raise RuntimeError(f"group_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
     channels = input.shape[1]
+    check_index("group_norm", num_groups=num_groups)
     if num_groups <= 0 or channels % num_groups:
         raise RuntimeError(
             f"group_norm: num_groups={num_groups} must divide the number of channels, but the input of shape "
@@ -284,6 +298,7 @@ def rms_norm(
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or the weight has another shape.
     """
+    check_floating("rms_norm", input=input)
     _check_normalized_shape("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
         eps = torch.finfo(torch.float64 if input.dtype == torch.float64 else torch.float32).eps
@@ -299,6 +314,9 @@ class RMSNorm(nn.RMSNorm):
 
 
 def _check_normalized_shape(name: str, input: Tensor, normalized_shape, **parameters: Tensor | None) -> None:
+    check_optional(name, **parameters)
+    if any(isinstance(size, float) for size in normalized_shape):
+        raise TypeError(f"{name}: normalized_shape must be of whole numbers, but got {normalized_shape}")
     if not normalized_shape or tuple(input.shape[-len(normalized_shape) :]) != tuple(normalized_shape):
         raise RuntimeError(
             f"{name}: normalized_shape={list(normalized_shape)} must be the last axes of the input, "
@@ -326,7 +344,8 @@ def check_per_channel(name: str, input: Tensor, **parameters: Tensor | None) -> 
 
 def check_dtypes(name: str, input: Tensor, **parameters: Tensor | None) -> None:
     """Raise RuntimeError unless parameters have the input's dtype, or float32 for an input of a half type."""
-    check_floating(name, input)
+    check_floating(name, input=input)
+    check_optional(name, **parameters)
     device = input.device.type
     if device != "meta" and torch.is_autocast_enabled(device):
         return

@@ -82,9 +82,7 @@ def normalize(
             given and a gradient would be needed.
         NotImplementedError: if the input is not floating point.
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(f"normalize: expected a Tensor, but got {type(input).__name__}")
-    check_floating("normalize", input)
+    check_floating("normalize", RuntimeError, input=input)
     if p is None or isinstance(p, str):
         raise TypeError(f"normalize: p must be a number, but got {p!r}; the Euclidean norm is p=2.0")
     axes = _axes("normalize", input, dim)

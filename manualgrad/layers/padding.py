@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
+from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, check_tensors, wide
 
 __all__ = [
     "CircularPad1d",
@@ -122,6 +122,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         RuntimeError: if the padding is larger than the mode can fill from the input, or ``value`` is given
             for a mode that copies.
     """
+    check_tensors("pad", input=input)
     amounts = tuple(pad)
     if mode == "constant":
         if len(amounts) % 2 or len(amounts) > 2 * input.dim():
@@ -137,7 +138,12 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', but got {mode!r}"
         )
     axes = len(amounts) // 2
-    if len(amounts) % 2 or not 1 <= axes <= 3 or input.dim() not in (axes + 1, axes + 2):
+    if len(amounts) % 2 or axes > input.dim():
+        raise RuntimeError(
+            f"pad: pad={list(amounts)} must have two numbers for each padded axis, and at most as many axes "
+            f"as the input of shape {list(input.shape)} has"
+        )
+    if not 1 <= axes <= 3 or input.dim() not in (axes + 1, axes + 2):
         raise NotImplementedError(
             f"pad: mode={mode!r} pads the last 1, 2 or 3 axes of an input with one or two axes more, but got "
             f"pad={list(amounts)} for an input of shape {list(input.shape)}"
@@ -242,6 +248,7 @@ class ReplicationPad3d(_ReplicationPad, nn.ReplicationPad3d):
 
 class _CircularPad(nn.modules.padding._CircularPadNd):
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
         return pad(input, self.padding, "circular")
 

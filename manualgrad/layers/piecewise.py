@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_floating, transforming, wide
+from ..function import Function, apply, check_floating, check_tensors, transforming, wide
 
 __all__ = [
     "Hardshrink",
@@ -164,7 +164,8 @@ def _clamp(name: str, input: Tensor, min_val: float, max_val: float, inplace: bo
 
 
 def _check_not_bool(name: str, input: Tensor) -> None:
-    if isinstance(input, Tensor) and input.dtype == torch.bool:
+    check_tensors(name, input=input)
+    if input.dtype == torch.bool:
         raise RuntimeError(f"{name}: not implemented for torch.bool; cast the tensor to a floating dtype")
 
 
@@ -213,7 +214,7 @@ SIXTH = 0.1666666716337204  # 1/6 in float32
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x + 3, 0), 6) / 6, as :func:`torch.nn.functional.hardsigmoid`."""
-    check_floating("hardsigmoid", input)
+    check_floating("hardsigmoid", input=input)
     if inplace:
         return input.copy_(hardsigmoid(input.clone()))
     return apply(HardsigmoidFunction, input)
@@ -257,7 +258,7 @@ class HardswishFunction(Function):
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x min(max(x + 3, 0), 6) / 6, as :func:`torch.nn.functional.hardswish`."""
-    check_floating("hardswish", input)
+    check_floating("hardswish", input=input)
     if inplace:
         return input.copy_(hardswish(input.clone()))
     return apply(HardswishFunction, input)
@@ -297,7 +298,7 @@ class HardshrinkFunction(Function):
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     r"""0 where \|x\| ≤ ``lambd``, else x, as :func:`torch.nn.functional.hardshrink`."""
-    check_floating("hardshrink", input)
+    check_floating("hardshrink", input=input)
     return apply(HardshrinkFunction, input, lambd)
 
 
@@ -342,7 +343,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     Raises:
         RuntimeError: if ``lambd`` is negative or above the largest number of the input's dtype.
     """
-    check_floating("softshrink", input)
+    check_floating("softshrink", input=input)
     largest = torch.finfo(input.dtype).max
     if not 0 <= lambd <= largest:
         raise RuntimeError(
@@ -388,6 +389,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     Raises:
         NotImplementedError: if the input is boolean.
     """
+    check_tensors("threshold", input=input)
     if input.dtype == torch.bool:
         raise NotImplementedError("threshold: not implemented for torch.bool; cast the tensor")
     if inplace:

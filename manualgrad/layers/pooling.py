@@ -7,12 +7,13 @@ axes (as many as ``kernel`` or ``size`` has entries), so batched and unbatched i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, wide
+from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, check_floating, wide
 from ._spatial import Ints, check_axes, kernel_and_stride, per_axis
 
 __all__ = [
@@ -244,6 +245,8 @@ def _max_pool(
     name = f"max_pool{ndim}d"
     check_axes(name, input, ndim)
     kernel, stride = kernel_and_stride(name, kernel_size, stride, ndim)
+    if ndim == 1 and not return_indices:
+        check_floating(name, input=input)
     # torch's autocast knows max_pool3d, but not the operator that also returns indices.
     autocast = FLOAT32_ON_CPU if ndim == 3 and not return_indices else UNCHANGED
     padding, dilation = per_axis(name, "padding", padding, ndim), per_axis(name, "dilation", dilation, ndim)
@@ -304,6 +307,11 @@ def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
 def _adaptive_size(name: str, input: Tensor, output_size, ndim: int) -> Ints:
     check_axes(name, input, ndim)
+    sequence = isinstance(output_size, Sequence)
+    if output_size is None or (ndim == 1 and sequence and None in output_size):
+        raise TypeError(f"{name}: output_size must be {ndim} whole numbers, but got {output_size}")
+    if sequence and len(output_size) != ndim:
+        raise RuntimeError(f"{name}: output_size must be one number or {ndim} of them, but got {output_size}")
     size = per_axis(name, "output_size", output_size, ndim)
     return tuple(length if s is None else s for s, length in zip(size, input.shape[-ndim:]))
 

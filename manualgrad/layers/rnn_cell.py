@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..function import Autocast, Function, apply, wide
+from ..function import Autocast, Function, apply, check_optional, check_tensors, wide
+from ._broadcast import check_same_dtype
 
 __all__ = [
     "GRUCell",
@@ -425,6 +426,7 @@ class GRUCell(nn.GRUCell):
 def _rows(module: nn.RNNCellBase, input: Tensor, states: tuple | None, count: int) -> tuple[Tensor, tuple]:
     """Input and states of a cell with a batch axis; zeros for states that are not given."""
     name = type(module).__name__
+    check_tensors(name, input=input, **{f"hx[{k}]": state for k, state in enumerate(states or ())})
     if input.dim() not in (1, 2):
         raise ValueError(
             f"{name}: expected input to be 1D or 2D, (I) or (B, I), but got {input.dim()}D, "
@@ -455,6 +457,9 @@ def _check_cell(
     bias_hh: Tensor | None,
 ) -> None:
     """Raise RuntimeError unless the shapes fit, and what is projected has the dtype of the weights."""
+    names = ("hx",) if len(states) == 1 else ("hx[0]", "hx[1]")
+    check_tensors(name, input=input, **dict(zip(names, states)), w_ih=weight_ih, w_hh=weight_hh)
+    check_optional(name, b_ih=bias_ih, b_hh=bias_hh)
     hidden = weight_hh.shape[-1]
     expected = {
         "w_ih": (weight_ih, (blocks * hidden, weight_ih.shape[-1])),
@@ -464,7 +469,6 @@ def _check_cell(
     }
     if input.dim() == 2:
         expected["input"] = input, (input.shape[0], weight_ih.shape[-1])
-        names = ("hx",) if len(states) == 1 else ("hx[0]", "hx[1]")
         expected |= {n: (state, (input.shape[0], hidden)) for n, state in zip(names, states)}
     else:
         raise IndexError(f"{name}: input must have two axes, (B, I), but has shape {list(input.shape)}")
@@ -475,15 +479,3 @@ def _check_cell(
                 f"(w_ih: {list(weight_ih.shape)}, w_hh: {list(weight_hh.shape)})"
             )
     check_same_dtype(name, input, hx=states[0], w_ih=weight_ih, w_hh=weight_hh, b_ih=bias_ih, b_hh=bias_hh)
-
-
-def check_same_dtype(name: str, input: Tensor, **others: Tensor | None) -> None:
-    """Raise RuntimeError unless all are of the dtype of the input, or autocast will see to it."""
-    device = input.device.type
-    if device != "meta" and torch.is_autocast_enabled(device):
-        return
-    for argument, tensor in others.items():
-        if tensor is not None and tensor.dtype != input.dtype:
-            raise RuntimeError(
-                f"{name}: the input is {input.dtype}, but {argument} is {tensor.dtype}; cast one of them"
-            )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply
+from ..function import Function, apply, check_tensors
 
 __all__ = [
     "ChannelShuffle",
@@ -154,6 +154,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     Raises:
         RuntimeError: if there are fewer than three axes, or ``groups`` is not positive or does not divide C.
     """
+    check_tensors("channel_shuffle", input=input)
     if isinstance(input, Tensor) and input.dim() > 2 and (groups <= 0 or input.shape[1] % groups):
         raise RuntimeError(
             f"channel_shuffle: groups={groups} must be positive and divide the number of channels, axis 1 of "

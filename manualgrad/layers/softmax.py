@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, wide
+from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, check_floating, check_tensors, wide
 
 __all__ = [
     "GumbelSoftmaxFunction",
@@ -144,6 +144,7 @@ class GumbelSoftmaxFunction(Function):
 def _apply(
     function: type[Function], name: str, x: Tensor, dim: int | None, dtype: torch.dtype | None
 ) -> Tensor:
+    check_tensors(name, input=x)
     if dim is None:
         dim = 0 if x.dim() in (0, 1, 3) else 1
         warnings.warn(
@@ -151,6 +152,8 @@ def _apply(
             "the implicit choice is deprecated, so name the axis that sums to one",
             stacklevel=3,
         )
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{name}: dtype must be a torch.dtype, but got {dtype!r}")
     if dtype is not None:  # which wins over autocast
         return apply(function, x.to(dtype), dim)
     return apply(function, x, dim, autocast=FLOAT32_ON_ACCELERATOR)
@@ -197,13 +200,10 @@ def gumbel_softmax(
         RuntimeError: if the logits are not floating point.
         IndexError: if there is no axis ``dim``.
     """
+    check_floating("gumbel_softmax", RuntimeError, logits=logits)
     if eps != 1e-10:
         warnings.warn(
             f"gumbel_softmax: eps={eps} has no effect, and is deprecated; leave it out", stacklevel=2
-        )
-    if not logits.is_floating_point():
-        raise RuntimeError(
-            f"gumbel_softmax: not implemented for {logits.dtype}; cast the logits to a floating dtype"
         )
     exponential = torch.empty_like(logits, memory_format=torch.contiguous_format).exponential_()
     noise = -exponential.log()
@@ -222,6 +222,7 @@ class Softmax2d(nn.Softmax2d):
     """:class:`torch.nn.Softmax2d` with a hand-written backward."""
 
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors("Softmax2d", input=input)
         if input.dim() not in (3, 4):
             raise ValueError(
                 f"Softmax2d: expected an input (N, C, H, W) or (C, H, W), but got shape {list(input.shape)}; "

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, wide
+from ..function import Function, apply, check_index, check_optional, check_tensors, wide
 from ._bags import check_bag_options, check_bags
 
 __all__ = [
@@ -107,8 +107,10 @@ def embedding(
         AssertionError: if ``padding_idx`` is not in [-num_embeddings, num_embeddings).
         RuntimeError: if ``scale_grad_by_freq`` and ``sparse`` are both set.
     """
+    check_tensors("embedding", input=input, weight=weight)
     rows = weight.shape[0]
     if padding_idx is not None:
+        check_index("embedding", padding_idx=padding_idx)
         if not -rows <= padding_idx < rows:
             raise AssertionError(
                 f"embedding: padding_idx must be in [{-rows}, {rows}), the rows of weight, but got "
@@ -310,6 +312,8 @@ def embedding_bag(
             not in [0, num_embeddings).
         IndexError: if an offset is outside of the input.
     """
+    check_tensors("embedding_bag", input=input, weight=weight)
+    check_optional("embedding_bag", offsets=offsets, per_sample_weights=per_sample_weights)
     if weight.dtype == torch.int64 and input.is_floating_point():
         warnings.warn(
             "embedding_bag: the indices come first and the table second; the other order is deprecated",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, wide
+from ..function import Function, apply, check_tensors, wide
 from .batchnorm import batch_norm, batch_statistics, move_running, step, values_per_channel
 from .normalization import check_per_channel, per_channel
 
@@ -197,6 +197,7 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
         self._check_non_zero_input_channels(input)
         momentum = step(self)

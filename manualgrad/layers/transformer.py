@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..function import transforming, values_known
+from ..function import check_optional, check_tensors, transforming, values_known
 from ._masks import additive
 from .arithmetic import add
 from .dropout import Dropout
@@ -71,6 +71,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:
+        check_tensors("TransformerEncoderLayer", src=src)
         if src.is_nested:  # inference only: torch's has no backward either
             return super().forward(src, src_mask, src_key_padding_mask, is_causal)
         padding = additive("src_key_padding_mask", src_key_padding_mask, src.dtype, src_mask, "src_mask")
@@ -105,6 +106,8 @@ class TransformerDecoderLayer(nn.TransformerDecoderLayer):
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
     ) -> Tensor:
+        check_tensors("TransformerDecoderLayer", tgt=tgt, memory=memory)
+
         def attend(x: Tensor) -> Tensor:
             y = attention(self.self_attn, x, x, tgt_mask, tgt_key_padding_mask, tgt_is_causal)
             return self.dropout1(y)
@@ -140,6 +143,7 @@ class TransformerEncoder(nn.TransformerEncoder):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool | None = None,
     ) -> Tensor:
+        check_tensors("TransformerEncoder", src=src)
         if src.is_nested:
             return super().forward(src, mask, src_key_padding_mask, is_causal)
         padding = additive("src_key_padding_mask", src_key_padding_mask, src.dtype, mask, "mask")
@@ -173,6 +177,8 @@ class TransformerDecoder(nn.TransformerDecoder):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
+        check_tensors("TransformerDecoder", tgt=tgt, memory=memory)
+        check_optional("TransformerDecoder", tgt_mask=tgt_mask)
         tgt_is_causal = _is_causal(tgt_mask, tgt_is_causal, tgt, self.layers[0])
         output = tgt
         for layer in self.layers:
@@ -211,6 +217,7 @@ class Transformer(nn.Transformer):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
+        check_tensors("Transformer", src=src, tgt=tgt)
         axis = 0 if self.batch_first else 1
         shapes = f"src has shape {list(src.shape)} and tgt {list(tgt.shape)}"
         if src.dim() == 3 and src.shape[axis] != tgt.shape[axis]:

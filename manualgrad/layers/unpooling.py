@@ -7,7 +7,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, Function, apply, check_floating, transforming, values_known
+from ..function import (
+    FLOAT32_ON_CPU,
+    Function,
+    apply,
+    check_floating,
+    check_tensors,
+    transforming,
+    values_known,
+)
 from ._spatial import Ints, check_axes, per_axis
 
 __all__ = [
@@ -63,8 +71,7 @@ def _max_unpool(
     ndim: int, input: Tensor, indices: Tensor, kernel_size, stride, padding, output_size
 ) -> Tensor:
     name = f"max_unpool{ndim}d"
-    if isinstance(input, Tensor):
-        _check_tensors(name, input, indices, ndim)
+    _check_tensors(name, input, indices, ndim)
     kernel = per_axis(name, "kernel_size", kernel_size, ndim)
     stride = kernel if stride is None else per_axis(name, "stride", stride, ndim)
     padding = per_axis(name, "padding", padding, ndim)
@@ -83,6 +90,7 @@ def _max_unpool(
 
 
 def _check_tensors(name: str, input: Tensor, indices: Tensor, ndim: int) -> None:
+    check_tensors(name, input=input, indices=indices)
     check_axes(name, input, ndim)
     if indices.dtype != torch.int64:
         raise RuntimeError(f"{name}: indices must be int64, but are {indices.dtype}; cast them with .long()")
@@ -93,7 +101,7 @@ def _check_tensors(name: str, input: Tensor, indices: Tensor, ndim: int) -> None
         )
     if 0 in input.shape[1:]:
         raise RuntimeError(f"{name}: only the first axis may be empty, but got shape {list(input.shape)}")
-    check_floating(name, input)
+    check_floating(name, input=input)
 
 
 def _output_plane(name: str, pooled, kernel: Ints, stride: Ints, padding: Ints, output_size) -> Ints:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, wide, wide_dtype
+from ..function import FLOAT32_ON_ACCELERATOR, Function, apply, check_tensors, wide, wide_dtype
 from ._spatial import Ints
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
@@ -251,6 +251,7 @@ def interpolate(
         NotImplementedError: if the mode does not go with the number of axes, or the dtype with the mode.
         RuntimeError: if an axis is empty.
     """
+    check_tensors("interpolate", input=input)
     ndim = input.dim() - 2
     if mode in (*NEAREST, "area") and align_corners is not None:
         raise ValueError(
@@ -320,6 +321,10 @@ def _size_and_scales(
         if not all(isinstance(v, (int, torch.SymInt)) for v in values):
             raise TypeError(f"interpolate: size must be of integers, but got {size}")
         return values, None
+    if any(isinstance(scale, (str, Tensor)) for scale in values):
+        raise TypeError(f"interpolate: scale_factor must be of numbers, but got {scale_factor!r}")
+    if any(isinstance(scale, float) and not math.isfinite(scale) for scale in values):
+        raise RuntimeError(f"interpolate: scale_factor must be finite, but got {scale_factor}")
     places = tuple(int(length * scale) for length, scale in zip(lengths, values))
     return places, None if recompute or mode == "area" else tuple(float(scale) for scale in values)
 
