@@ -1,6 +1,10 @@
 """Every function with a hand-written backward, under the names of :mod:`torch.nn.functional`."""
 
-from torch.nn.functional import one_hot, scaled_grouped_mm, scaled_mm
+from torch.nn.functional import (
+    one_hot,
+    scaled_grouped_mm,  # pyright: ignore[reportAttributeAccessIssue]  # not in its stubs
+    scaled_mm,
+)
 
 from .layers.activation import logsigmoid, sigmoid, softplus, softsign, tanh, tanhshrink
 from .layers.attention import scaled_dot_product_attention
