@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.testing import assert_close
 
 from manualgrad.catalog import reexports
@@ -67,7 +68,8 @@ def test_samples(info, dtype, training):
         module = ours(*args, **kwargs).to(dtype).train(training)
         assert repr(module) == repr(theirs)
         assert list(module.state_dict()) == list(theirs.state_dict())
-        assert_close(module.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+        if not issubclass(info.module_cls, LazyModuleMixin):  # which has parameters after its first call only
+            assert_close(module.state_dict(), theirs.state_dict(), rtol=0, atol=0)
         got, expected = outcome(module, sample.forward_input), outcome(theirs, sample.forward_input)
         if info.module_cls is torch.nn.CTCLoss:
             got, expected = (at_the_logits(found, sample.forward_input) for found in (got, expected))
