@@ -34,11 +34,10 @@ X = torch.linspace(-1, 2, 12).reshape(3, 4)
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in DERIVED])
 def test_layers_pass(row):
-    for case in row.cases[:2]:
-        module, inputs = build(case, row.ours)
-        report = manualgrad.check(module, *inputs, **case.forward)
-        assert report, report
-        assert report["parity"].details == [f"as {type(module).__name__}"]
+    module, inputs = build(row.cases[0], row.ours)
+    report = manualgrad.check(module, *inputs, **row.cases[0].forward)
+    assert report, report
+    assert report["parity"].details == [f"as {type(module).__name__}"]
 
 
 def test_strangers_function_passes():

@@ -18,7 +18,7 @@ EQUAL_ROWS = constant(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, -1.0
 APART = constant(torch.tensor([[10.0, -20.0, 40.0], [30.0, -50.0, -10.0]]))
 ZERO = constant(torch.zeros(3, 3))
 NORMS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, INF)
-NO_ROWS = {"test_empty_batch": "torch's backward crashes; tests/test_margins.py says what is right"}
+NO_ROWS = {"test_empty_batch": "torch's backward crashes; tests/test_losses.py says what is right"}
 
 
 ROWS: tuple[Layer, ...] = (
