@@ -3,7 +3,6 @@
 from torch.nn.functional import (
     one_hot,
     scaled_grouped_mm,  # pyright: ignore[reportAttributeAccessIssue]  # not in its stubs
-    scaled_mm,
 )
 
 from .layers.activation import logsigmoid, sigmoid, softplus, softsign, tanh, tanhshrink
@@ -98,6 +97,7 @@ from .layers.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 from .layers.upsampling import interpolate, upsample, upsample_bilinear, upsample_nearest
 
 __all__ = [
+    "# pyright: ignore[reportAttributeAccessIssue]  # not in its stubs     scaled_mm",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -208,7 +208,6 @@ __all__ = [
     "rrelu_",
     "scaled_dot_product_attention",
     "scaled_grouped_mm",
-    "scaled_mm",
     "selu",
     "selu_",
     "sigmoid",

@@ -59,6 +59,17 @@ def gradients(outputs, tensors, spaced: bool = False) -> list[Tensor]:
     return [torch.zeros_like(t) if g is None else g.to_dense() for t, g in zip(tensors, found)]
 
 
+def reached(case: Case, cls: type) -> list[bool]:
+    """Which inputs and parameters get a gradient at all, where :func:`gradients` has zeros."""
+    module, inputs = build(case, cls)
+    outputs = [o for o in call(module, inputs, case) if o.requires_grad]
+    wanted = wanted_tensors(module, inputs)
+    if not outputs or not wanted:
+        return [False] * len(wanted)
+    found = torch.autograd.grad([o.sum() for o in outputs], wanted, allow_unused=True)
+    return [g is not None for g in found]
+
+
 def run(case: Case, cls: type, dtype: torch.dtype = torch.float64, device: str = "cpu"):
     """Outputs, gradients and buffers of a case under one class."""
     module, inputs = build(case, cls, dtype, device)

@@ -118,7 +118,7 @@ def _drop(
         return input
     if p < 1:
         check_floating(name, RuntimeError, input=input)
-    if whole_channels and input.dim() < 2:
+    if whole_channels and p < 1 and input.dim() < 2:
         raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
     if p == 1:
         mask = torch.zeros((), dtype=torch.bool, device=input.device)
@@ -192,13 +192,16 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     """Zero each channel of (N, C, D, H, W) or (C, D, H, W) with probability ``p``, as
     :func:`torch.nn.functional.dropout3d`.
 
+    As in torch, any other input is taken as one sample, so that its first axis is that of channels, with a
+    warning.
+
     Raises:
         ValueError: if ``p`` is no probability.
     """
     check_tensors("dropout3d", input=input)
     if input.dim() not in (4, 5):
         _warn_axes("dropout3d", input, "(N, C, D, H, W) or (C, D, H, W)")
-    if input.dim() == 4:
+    if input.dim() != 5:
         y = _drop("dropout3d", input.unsqueeze(0), p, training, inplace, whole_channels=True).squeeze(0)
         return input if inplace else y
     return _drop("dropout3d", input, p, training, inplace, whole_channels=True)

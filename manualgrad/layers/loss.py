@@ -463,7 +463,7 @@ class BCEWithLogitsLossFunction(Function):
         positive = positive if pos_weight is None else (1 + (pos_weight - 1) * target) * positive
         loss = (1 - target) * wide(x) + positive
         loss = loss if weight is None else loss * weight
-        return reduce(loss, reduction).to(torch.promote_types(x.dtype, target.dtype))
+        return reduce(loss, reduction).to(target.dtype)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

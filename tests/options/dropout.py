@@ -9,6 +9,7 @@ SAME = {
     "dropout off": lambda F, x: F.dropout(x, 0.7, training=False),
     "dropout inplace": lambda F, x: F.dropout(x.clone(), 0.5, inplace=True),
     "dropout1d inplace": lambda F, x: F.dropout1d(x.clone(), 0.5, inplace=True),
+    "feature_alpha_dropout of a vector, of all": lambda F, x: F.feature_alpha_dropout(x[0], 1.0, True),
     "alpha_dropout by default": lambda F, x: F.alpha_dropout(x),
     "alpha_dropout": lambda F, x: F.alpha_dropout(x, 0.3, True),
     "alpha_dropout inplace": lambda F, x: F.alpha_dropout(x.clone(), 0.3, True, True),

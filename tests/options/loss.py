@@ -17,6 +17,12 @@ SAME = {
         x, x.flip(0).sigmoid(), x[:1].detach().exp(), pos_weight=x[0].detach().exp()
     ),
     "bce_with_logits dtypes": lambda F, x: F.binary_cross_entropy_with_logits(x.float(), x.flip(0).sigmoid()),
+    "bce_with_logits target's dtypes": lambda F, x: F.binary_cross_entropy_with_logits(
+        x, x.flip(0).sigmoid().float(), reduction="none"
+    ),
+    "bce_with_logits weight's dtypes": lambda F, x: F.binary_cross_entropy_with_logits(
+        x.float(), x.flip(0).sigmoid().float(), x.detach().exp(), pos_weight=x[0].detach().exp()
+    ),
     "mse dtypes": lambda F, x: F.mse_loss(x.float(), x.flip(0)),
 }
 

@@ -24,6 +24,13 @@ SAME = {
     "interpolate recomputed": lambda F, x: F.interpolate(
         x[None], scale_factor=1.9, mode="linear", recompute_scale_factor=True
     ),
+    **{
+        f"interpolate {mode} recomputed={again}": lambda F, x, mode=mode, again=again: F.interpolate(
+            x[None, None], scale_factor=(2.4, 0.7), mode=mode, recompute_scale_factor=again
+        )
+        for mode in ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
+        for again in (True, False)
+    },
     "interpolate one element": lambda F, x: F.interpolate(x[None, None, :1, :1], (3, 2), mode="bicubic"),
     "interpolate to one element": lambda F, x: F.interpolate(
         x[None, None], (1, 1), mode="bilinear", align_corners=True
