@@ -26,6 +26,7 @@ __all__ = [
     "check_number",
     "check_optional",
     "check_tensors",
+    "own",
     "transforming",
     "values_known",
     "wide",
@@ -141,6 +142,16 @@ def check_index(name: str, **numbers: int | None) -> None:
     for argument, number in numbers.items():
         if number is None or isinstance(number, (float, str)):
             raise TypeError(f"{name}: {argument} must be a whole number, but got {number!r}")
+
+
+def own(y: Tensor) -> Tensor:
+    """``y``, computed in a forward, as no view of another tensor: the same memory, and nothing is copied.
+
+    A caller may change a layer's output in place, as in ``y += x``. Autograd refuses that where a forward
+    returns a view that it made inside, such as the ``reshape`` at its end; with ``own`` around, it does not.
+    Not for views of the inputs: a change would reach them unseen.
+    """
+    return torch.ops.aten._unsafe_view(y, y.shape)
 
 
 def wide(x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ COLUMNS = {
     "test_parity_in_lower_precision": "float16, bfloat16, float32",
     "test_non_contiguous": "non-con&shy;tiguous",
     "test_stride_0_grad_output": "stride-0 grad_output",
+    "test_in_place_after": "in place after it",
     "test_channels_last": "channels_last",
     "test_empty_batch": "empty batch",
     "test_checkpoint": "checkpoint",

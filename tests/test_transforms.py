@@ -140,6 +140,34 @@ def test_stride_0_grad_output(row, case):
     assert all(one.sum() == one.numel() for one in ones)
 
 
+IN_PLACE = {"+= 1": lambda y: y.add_(1), "*= 2": lambda y: y.mul_(2), "relu_": torch.relu_}
+
+
+def run_then_in_place(case, cls, k: int, change):
+    """The outputs and gradients when the caller changes output ``k``, or torch's refusal."""
+    module, inputs = build(case, cls)
+    outputs = call(module, inputs, case)
+    try:
+        change(outputs[k])
+        return outputs, gradients(outputs, wanted_tensors(module, inputs))
+    except RuntimeError as error:
+        return error
+
+
+@pytest.mark.parametrize(("row", "case"), cases())
+def test_in_place_after(row, case):
+    """What may be done in place to an output of torch's layer may be done to ours: a residual, a relu_."""
+    module, inputs = build(case, row.torchs)
+    for k, output in enumerate(call(module, inputs, case)):
+        for name, change in IN_PLACE.items() if output.is_floating_point() else ():
+            theirs = run_then_in_place(case, row.torchs, k, change)
+            if isinstance(theirs, RuntimeError):
+                continue
+            ours = run_then_in_place(case, row.ours, k, change)
+            assert not isinstance(ours, RuntimeError), f"{name} on output {k}: {ours}"
+            assert_close(ours, theirs, rtol=1e-10, atol=1e-10, equal_nan=True)
+
+
 @pytest.mark.parametrize("row", DERIVED_ROWS)
 def test_empty_batch(row):
     """A batch without samples has outputs and gradients: those of torch."""

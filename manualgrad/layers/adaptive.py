@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.adaptive import _ASMoutput
 
-from ..function import LOW, Function, apply, check_tensors, transforming, values_known, wide
+from ..function import LOW, Function, apply, check_tensors, own, transforming, values_known, wide
 from .arithmetic import add, concatenate
 from .linear import linear
 from .softmax import log_softmax
@@ -93,7 +93,7 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
             part, column, inside = members(x, target, rows, low, high)
             more = torch.where(inside, score(part @ p.T @ q.T, column), 0)
             y = y + more if rows is None else y.index_add(0, rows, more)
-        return y.to(dtype), -y.mean().to(dtype)
+        return own(y.to(dtype)), -y.mean().to(dtype)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, Function, apply, check_floating, check_optional, check_tensors
+from ..function import FLOAT32_ON_CPU, Function, apply, check_floating, check_optional, check_tensors, own
 from ._spatial import Ints
 from .pooling import scatter_to_winners
 from .unpooling import planes_as_rows
@@ -69,7 +69,7 @@ class FractionalMaxPoolFunction(Function):
             value = flat.gather(-1, place)
             better = (value > y) | value.isnan()
             y, winner = torch.where(better, value, y), torch.where(better, place, winner)
-        return y.reshape(*lead, *size), winner.reshape(*lead, *size)
+        return own(y.reshape(*lead, *size)), winner.reshape(*lead, *size)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..function import LOW, Autocast, Function, apply, check_tensors, wide, wide_dtype
+from ..function import LOW, Autocast, Function, apply, check_tensors, own, wide, wide_dtype
 from ._spatial import Ints
 from .upsampling import cubic
 
@@ -38,7 +38,7 @@ class AffineGridFunction(Function):
     def forward(theta: Tensor, size: Ints, align_corners: bool):
         regular = regular_grid(size, align_corners, wide_dtype(theta.dtype), theta.device)
         places = regular @ wide(theta).transpose(1, 2)
-        return places.reshape(theta.shape[0], *size, len(size)).to(theta.dtype)
+        return own(places.reshape(theta.shape[0], *size, len(size)).to(theta.dtype))
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_floating, check_tensors, wide
+from ..function import Function, apply, check_floating, check_tensors, own, wide
 from .batchnorm import BatchNormEvalFunction, move_running
 from .normalization import check_per_channel, per_channel
 
@@ -60,7 +60,7 @@ class InstanceNormFunction(Function):
         scale = rstd if weight is None else rstd * per_channel(weight, 3)
         y = (values - mean) * scale
         y = y if bias is None else y + per_channel(bias, 3)
-        return y.reshape(x.shape).to(x.dtype), mean, var
+        return own(y.reshape(x.shape).to(x.dtype)), mean, var
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -14,6 +14,7 @@ from ..function import (
     apply,
     check_optional,
     check_tensors,
+    own,
     transforming,
     wide,
 )
@@ -56,7 +57,7 @@ class LinearFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None):
-        return nn.functional.linear(x, weight, bias)
+        return own(nn.functional.linear(x, weight, bias))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -125,7 +126,7 @@ class BilinearFunction(Function):
     @staticmethod
     def forward(u: Tensor, v: Tensor, weight: Tensor, bias: Tensor | None):
         y = torch.einsum("...i,oij,...j->...o", u, weight, v)
-        return y if bias is None else y + bias
+        return own(y if bias is None else y + bias)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..function import Autocast, Function, apply, check_floating, wide
+from ..function import Autocast, Function, apply, check_floating, own, wide
 from ._spatial import Ints, check_axes, kernel_and_stride
 from .pooling import AVG_POOL, MAX_POOL, adjoint_of_mean, scatter_to_winners
 from .unpooling import planes_as_rows
@@ -25,41 +25,50 @@ __all__ = [
 ]
 
 
+def sums_of_powers(x: Tensor, p: float, kernel: Ints, stride: Ints, ceil_mode: bool) -> Tensor:
+    """s of each window, in the precision of sums."""
+    mean = AVG_POOL[len(kernel)](wide(x).pow(p), kernel, stride, 0, ceil_mode)
+    return mean * torch.Size(kernel).numel()
+
+
 class LPPoolFunction(Function):
     """The p-norm of each window, without the absolute values: odd powers keep their sign, as torch has it.
 
     Forward    s_o = K/c_o Σ_{j ∈ o} x_j^p,   y_o = s_o^(1/p)
                with windows o of K elements, of which c_o are in x: fewer for the last ones in ceil_mode,
                whose sum is scaled up to K elements.   y is NaN where the root does not exist: s < 0, p ≠ 1
-    Backward   ∂y_o/∂s_o = 1/p s_o^(1/p − 1) = 1/p y_o^(1 − p)
+    Backward   ∂y_o/∂s_o = 1/p s_o^(1/p − 1)
                ∂s_o/∂x_j = K/c_o p x_j^(p − 1)   for j in o; the factors p cancel:
-               ∂L/∂x_j = x_j^(p − 1) Σ_{o ∋ j} K/c_o g_o y_o^(1 − p)
+               ∂L/∂x_j = x_j^(p − 1) Σ_{o ∋ j} K/c_o g_o s_o^(1/p − 1)
                which for one window is (x_j / y)^(p − 1) g: large elements are responsible for more than their
                share, the more so the larger p. Where s_o = 0 there is no derivative, and torch's 0 is taken
     Shapes     x: (*, *I);   y, s: (*, *O)
-    Saves      x, y
+    Saves      x, s: not y, which the caller may change in place
     Source     Gulcehre et al. 2014, arXiv:1311.1780
     """
 
     @staticmethod
     def forward(x: Tensor, p: float, kernel: Ints, stride: Ints, ceil_mode: bool):
-        mean = AVG_POOL[len(kernel)](wide(x).pow(p), kernel, stride, 0, ceil_mode)
-        s = mean * torch.Size(kernel).numel()
+        s = sums_of_powers(x, p, kernel, stride, ceil_mode)
         y = s.pow(1 / p)
-        return y.to(x.dtype)
+        return y.to(x.dtype), s
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        x, ctx.p, ctx.kernel, ctx.stride, _ = inputs
-        ctx.save_for_backward(x, output)
+        x, ctx.p, ctx.kernel, ctx.stride, ctx.ceil_mode = inputs
+        _, s = output
+        ctx.mark_non_differentiable(s)
+        ctx.save_for_backward(x, s)
 
     @staticmethod
-    def backward(ctx, grad_y: Tensor):
-        x, y = ctx.saved_tensors
-        x_, y_, g, p = wide(x), wide(y), wide(grad_y), ctx.p
-        # y = s^(1/p) says where s is 0. The root is taken of 1 there, so that no ∞ meets the 0.
-        is_zero = y_ == (0 if p > 0 else float("inf"))
-        share = torch.where(is_zero, 0, g * torch.where(is_zero, 1, y_).pow(1 - p))
+    def backward(ctx, grad_y: Tensor, _s):
+        x, s = ctx.saved_tensors
+        x_, g, p = wide(x), wide(grad_y), ctx.p
+        if torch.is_grad_enabled():
+            s = sums_of_powers(x, p, ctx.kernel, ctx.stride, ctx.ceil_mode)
+        # Where s is 0 the root is taken of 1, so that no ∞ meets the 0.
+        is_zero = s == 0
+        share = torch.where(is_zero, 0, g * torch.where(is_zero, 1, s).pow(1 / p - 1))
         ndim = len(ctx.kernel)
         plane, padding = tuple(x.shape[-ndim:]), (0,) * ndim
         window_size = torch.Size(ctx.kernel).numel()
@@ -85,7 +94,7 @@ class MaxNormPoolFunction(Function):
         y, winner = MAX_POOL[len(kernel)](size, kernel, stride, none, side_by_side, ceil_mode)
         won = planes_as_rows(x, len(kernel)).gather(-1, planes_as_rows(winner, len(kernel)))
         sign = won.sign().to(torch.int8).reshape(winner.shape)
-        return y if largest else -y, winner, sign
+        return own(y if largest else -y), winner, sign
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -120,7 +129,7 @@ def _lp_pool(ndim: int, input: Tensor, norm_type, kernel_size, stride, ceil_mode
     if not input.is_floating_point() and not input.is_complex():
         input = input.to(torch.get_default_dtype())
     options = (norm_type, kernel, stride, ceil_mode)
-    return apply(LPPoolFunction, input, *options, autocast=Autocast(on_cpu, "float32"))
+    return apply(LPPoolFunction, input, *options, autocast=Autocast(on_cpu, "float32"))[0]
 
 
 def lp_pool1d(input, norm_type, kernel_size, stride=None, ceil_mode=False) -> Tensor:

@@ -19,6 +19,7 @@ from ..function import (
     check_floating,
     check_index,
     check_optional,
+    own,
     wide,
     wide_dtype,
 )
@@ -147,7 +148,7 @@ class GroupNormFunction(Function):
         y = ((groups - mean) * rstd).reshape(x.shape)
         y = y if weight is None else y * per_channel(weight, x.dim())
         y = y if bias is None else y + per_channel(bias, x.dim())
-        return y.to(x.dtype), mean, rstd
+        return own(y.to(x.dtype)), mean, rstd
 
     @staticmethod
     def setup_context(ctx, inputs, output):

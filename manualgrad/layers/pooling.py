@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, check_floating, wide
+from ..function import FLOAT32_ON_CPU, UNCHANGED, Function, apply, check_floating, own, wide
 from ._spatial import Ints, check_axes, kernel_and_stride, per_axis
 
 __all__ = [
@@ -76,7 +76,8 @@ class MaxPoolFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool):
-        return MAX_POOL[len(kernel)](x, kernel, stride, padding, dilation, ceil_mode)
+        y, winner = MAX_POOL[len(kernel)](x, kernel, stride, padding, dilation, ceil_mode)
+        return own(y), winner
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -113,7 +114,8 @@ class AdaptiveMaxPoolFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, size: Ints):
-        return ADAPTIVE_MAX_POOL[len(size)](x, size)
+        y, winner = ADAPTIVE_MAX_POOL[len(size)](x, size)
+        return own(y), winner
 
     setup_context = MaxPoolFunction.setup_context
 
@@ -147,7 +149,7 @@ class AvgPoolFunction(Function):
         divisor_override: int | None,
     ):
         divisor = () if divisor_override is None else (divisor_override,)
-        return AVG_POOL[len(kernel)](x, kernel, stride, padding, ceil_mode, count_include_pad, *divisor)
+        return own(AVG_POOL[len(kernel)](x, kernel, stride, padding, ceil_mode, count_include_pad, *divisor))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -220,7 +222,7 @@ class AdaptiveAvgPoolFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, size: Ints):
-        return ADAPTIVE_AVG_POOL[len(size)](x, size)
+        return own(ADAPTIVE_AVG_POOL[len(size)](x, size))
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -220,7 +220,8 @@ class LSTMCellFunction(Function):
                δ = ∂L/∂a = [γ g i (1 − i),  γ c f (1 − f),  γ i (1 − g²),  ∂L/∂h′ tanh(c′) o (1 − o)]
                ∂L/∂c = γ ⊙ f,   ∂L/∂h = δ W_hh,   and x, W and b as in RNNCell
     Shapes     x: (B, I);   h, c, h′, c′: (B, H);   W_ih: (4H, I);   W_hh: (4H, H);   b: (4H) or None
-    Saves      c, c′, [i, f, g, o], and of x, h, W_ih, W_hh those whose partner needs a gradient.
+    Saves      c, [i, f, g, o], and of x, h, W_ih, W_hh those whose partner needs a gradient. c′ is computed
+               again: the caller may have changed it in place.
                The gates are an output like the others, with a gradient of its own: so they are no constants
                when this backward is differentiated, and need not be computed again.
     Source     Hochreiter, Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735;
@@ -244,15 +245,17 @@ class LSTMCellFunction(Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         x, weight_ih, weight_hh, _, _, h, c = inputs
-        _, c_next, gates = output
+        _, _, gates = output
         ctx.set_materialize_grads(False)
         ctx.state_dtypes = h.dtype, c.dtype
-        save_for_projections(ctx, x, h, weight_ih, weight_hh, 5, c, c_next, gates)
+        save_for_projections(ctx, x, h, weight_ih, weight_hh, 5, c, gates)
 
     @staticmethod
     def backward(ctx, grad_h_next: Tensor | None, grad_c_next: Tensor | None, grad_gates: Tensor | None):
-        x, h, weight_ih, weight_hh, c, c_next, gates = ctx.saved_tensors
+        x, h, weight_ih, weight_hh, c, gates = ctx.saved_tensors
         needs, (h_dtype, c_dtype) = ctx.needs_input_grad, ctx.state_dtypes
+        i, f, g, _ = wide(gates).chunk(4, 1)
+        c_next = f * wide(c) + i * g
         h_to_c, c_to_c, to_gates, slopes = lstm_factors(gates, c, c_next)
         grad_h_next = torch.zeros_like(c_next) if grad_h_next is None else grad_h_next
         gamma = grad_h_next * h_to_c

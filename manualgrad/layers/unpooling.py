@@ -13,6 +13,7 @@ from ..function import (
     apply,
     check_floating,
     check_tensors,
+    own,
     transforming,
     values_known,
 )
@@ -47,7 +48,7 @@ class MaxUnpoolFunction(Function):
         flat = planes_as_rows(x, len(plane))
         y = flat.new_zeros(*flat.shape[:-1], math.prod(plane))
         y = y.scatter(-1, planes_as_rows(index, len(plane)), flat)
-        return y.reshape(*flat.shape[:-1], *plane)
+        return own(y.reshape(*flat.shape[:-1], *plane))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
