@@ -97,7 +97,6 @@ from .layers.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 from .layers.upsampling import interpolate, upsample, upsample_bilinear, upsample_nearest
 
 __all__ = [
-    "# pyright: ignore[reportAttributeAccessIssue]  # not in its stubs",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
