@@ -3,6 +3,7 @@
 from torch.nn.functional import (
     one_hot,
     scaled_grouped_mm,  # pyright: ignore[reportAttributeAccessIssue]  # not in its stubs
+    scaled_mm,
 )
 
 from .layers.activation import logsigmoid, sigmoid, softplus, softsign, tanh, tanhshrink
@@ -207,6 +208,7 @@ __all__ = [
     "rrelu_",
     "scaled_dot_product_attention",
     "scaled_grouped_mm",
+    "scaled_mm",
     "selu",
     "selu_",
     "sigmoid",

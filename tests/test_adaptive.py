@@ -24,14 +24,13 @@ def both():
 @pytest.mark.parametrize("target", [[0, 1, 1, 0, 1, 0], [8, 5, 7, 8, 6, 5], [0, 8, 2, 4, 1, 5]], ids=str)
 @pytest.mark.parametrize("part", ["output", "loss"])
 def test_same_as_torch(target, part):
-    """Every cluster in use, or one, or none: of the others weights get gradients of zero."""
+    """Every cluster in use, or one, or none: the weights of the others get no gradient."""
     found = []
     for module in both():
         x = X.clone().requires_grad_()
         result = module(x, T(target))
         tensors = [x, *module.parameters()]
         grads = torch.autograd.grad(getattr(result, part).sin().sum(), tensors, allow_unused=True)
-        grads = [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, grads)]
         found.append((*result, *grads))
     assert type(result).__name__ == "_ASMoutput"
     assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
@@ -86,6 +85,68 @@ def test_targets_that_nobody_can_look_at():
     targets = T([[0, 8, 2, 4, 1, 5], [1, 1, 0, 0, 1, 1]])
     got = torch.func.vmap(lambda t: module(X, t).output)(targets)
     assert_close(got, torch.stack([module(X, t).output for t in targets]))
+
+
+def deeper(module):
+    """A cluster of three modules, of which one is no linear map."""
+    module.tail[0] = torch.nn.Sequential(
+        torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 3)
+    ).double()
+
+
+def with_bias(module):
+    module.tail[1][1] = torch.nn.Linear(module.tail[1][0].out_features, 4).double()
+
+
+def hooked(module):
+    module.head.register_forward_hook(lambda m, args, y: 2 * y)
+    module.tail[0].register_forward_pre_hook(lambda m, args: (args[0].sin(),))
+    module.tail[1][0].register_forward_hook(lambda m, args, y: y.cos())
+
+
+def parametrized(module):
+    torch.nn.utils.parametrizations.weight_norm(module.tail[0][1])
+    torch.nn.utils.parametrizations.weight_norm(module.head)
+
+
+def another_head(module):
+    module.head = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Sigmoid()).double()
+
+
+CHANGED = [deeper, with_bias, hooked, parametrized, another_head]
+
+
+@pytest.mark.parametrize("target", [[0, 8, 2, 4, 1, 5], [8, 5, 7, 8, 6, 5], 3], ids=str)
+@pytest.mark.parametrize("change", CHANGED, ids=lambda change: change.__name__)
+def test_head_and_tail_that_are_not_torchs(change, target):
+    """They are called, as torch calls them: their values, their gradients, and which there are."""
+    found = []
+    for module in both():
+        torch.manual_seed(1)
+        change(module)
+        x = (X if isinstance(target, list) else X[0]).clone().requires_grad_()
+        result = module(x, T(target))
+        more = module.log_prob(x.reshape(-1, 4))
+        tensors = [x, *module.parameters()]
+        losses = result.output.sin().sum() + result.loss, more.cos().sum()
+        grads = [g for loss in losses for g in torch.autograd.grad(loss, tensors, allow_unused=True)]
+        found.append((*result, more, *grads))
+    assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("change", [with_bias, parametrized], ids=lambda change: change.__name__)
+def test_head_and_tail_that_are_not_torchs_under_vmap(change):
+    module = both()[0]
+    change(module)
+    targets = T([[0, 8, 2, 4, 1, 5], [1, 1, 0, 0, 1, 1]])
+    got = torch.func.vmap(lambda t: module(X, t).output)(targets)
+    assert_close(got, torch.stack([module(X, t).output for t in targets]))
+
+
+def test_a_bias_of_a_cluster_leaves_nothing_to_autograd():
+    module = both()[0]
+    with_bias(module)
+    assert left_to_autograd([*module(X.clone().requires_grad_(), T([0, 8, 2, 4, 1, 5]))]) == set()
 
 
 ERRORS = {

@@ -22,6 +22,6 @@ ROWS: tuple[Layer, ...] = (
             case(4, 5, [2], head_bias=True, inputs=(real(2, 4), given(1, 0))),
         ),
         edges=(case(4, 5, [2], inputs=(real(0, 4), index(0, high=5))),),
-        note="log_prob is made of linear, log_softmax, add and concatenate",
+        note="log_prob is made of other layers; so is forward where head or tail are not torch's linear maps",
     ),
 )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.adaptive import _ASMoutput
 
 from ..function import LOW, Function, apply, check_tensors, own, transforming, values_known, wide
-from .arithmetic import add, concatenate
-from .linear import linear
+from .arithmetic import add, concatenate, index_select
+from .cross_entropy import nll_loss
+from .linear import Linear, linear
 from .softmax import log_softmax
 
 __all__ = [
@@ -99,7 +100,6 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
     def setup_context(ctx, inputs, output):
         x, head_weight, head_bias, target, ctx.cutoffs, _, *clusters = inputs
         unused = [rows is not None and not rows.numel() for _, _, rows in triples(clusters)]
-        ctx.like = [None if c is None or k % 3 == 2 else (c.shape, c.dtype) for k, c in enumerate(clusters)]
         ctx.bias_dtype = None if head_bias is None else head_bias.dtype
         kept = [None if unused[k // 3] else c for k, c in enumerate(clusters)]
         ctx.unused = unused
@@ -117,10 +117,8 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
         grads: list[Tensor | None] = []
         for k, ((low, high), (p, q, rows)) in enumerate(zip(pairwise(ctx.cutoffs), triples(clusters))):
             if ctx.unused[k]:
-                grads += [
-                    *(x.new_zeros(size, dtype=dtype) for size, dtype in ctx.like[3 * k : 3 * k + 2]),
-                    None,
-                ]
+                # None and not zeros, so that an optimizer leaves these weights alone, decay included.
+                grads += [None, None, None]
                 continue
             part, column, inside = members(x, target, rows, low, high)
             v = part @ p.T
@@ -136,6 +134,46 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
 def triples(clusters: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
     """(P_k, Q_k, rows_k) for each cluster, out of one after the other."""
     return [(clusters[k], clusters[k + 1], clusters[k + 2]) for k in range(0, len(clusters), 3)]
+
+
+def checked(input: Tensor, target: Tensor, cutoffs: Sequence[int], features: int) -> tuple[Tensor, Tensor]:
+    """Input and target of :func:`adaptive_log_softmax_with_loss`, as (N, I) and (N), or an error."""
+    name = "adaptive_log_softmax_with_loss"
+    axes = target.dim()
+    if axes > 1:
+        raise RuntimeError(f"{name}: target must have shape () or (N), but has {list(target.shape)}")
+    if axes == 1 and input.shape[:1] != target.shape:
+        raise RuntimeError(
+            f"{name}: input and target must have the same batch size, but have the shapes "
+            f"{list(input.shape)} and {list(target.shape)}"
+        )
+    if input.dim() != axes + 1:
+        raise RuntimeError(
+            f"{name}: a target of shape {list(target.shape)} needs an input with {axes + 1} axes, but it has "
+            f"shape {list(input.shape)}"
+        )
+    if input.shape[-1] != features:
+        raise RuntimeError(
+            f"{name}: input must end with in_features={features}, but has shape {list(input.shape)}"
+        )
+    if target.dtype not in (torch.int32, torch.int64):
+        raise RuntimeError(f"{name}: target must be int32 or int64, but has dtype {target.dtype}")
+    x, t = (input, target) if axes else (input.unsqueeze(0), target.unsqueeze(0))
+    t = t.long()
+    if not transforming() and values_known(t) and ((t < 0) | (t >= cutoffs[-1])).any():
+        raise RuntimeError(
+            f"{name}: targets must be in [0, {cutoffs[-1] - 1}], but are in "
+            f"[{t.min().item()}, {t.max().item()}]"
+        )
+    return x, t
+
+
+def rows_of_clusters(target: Tensor, cutoffs: Sequence[int]) -> list[Tensor | None]:
+    """Which samples are in each cluster, or None where values cannot be looked at."""
+    if transforming() or not (values_known(target) or target.is_cuda):
+        return [None] * (len(cutoffs) - 1)
+    inside = ((target >= low) & (target < high) for low, high in pairwise(cutoffs))
+    return [rows.nonzero().squeeze(1) for rows in inside]
 
 
 def adaptive_log_softmax_with_loss(
@@ -159,43 +197,14 @@ def adaptive_log_softmax_with_loss(
     Raises:
         RuntimeError: if shapes or dtypes do not fit, or a target is no class.
     """
-    name = "adaptive_log_softmax_with_loss"
-    check_tensors(name, input=input, target=target, head_weight=head_weight)
-    axes = target.dim()
-    if axes > 1:
-        raise RuntimeError(f"{name}: target must have shape () or (N), but has {list(target.shape)}")
-    if axes == 1 and input.shape[:1] != target.shape:
-        raise RuntimeError(
-            f"{name}: input and target must have the same batch size, but have the shapes "
-            f"{list(input.shape)} and {list(target.shape)}"
-        )
-    if input.dim() != axes + 1:
-        raise RuntimeError(
-            f"{name}: a target of shape {list(target.shape)} needs an input with {axes + 1} axes, but it has "
-            f"shape {list(input.shape)}"
-        )
-    if input.shape[-1] != head_weight.shape[1]:
-        raise RuntimeError(
-            f"{name}: input must end with in_features={head_weight.shape[1]}, but has shape "
-            f"{list(input.shape)}"
-        )
-    if target.dtype not in (torch.int32, torch.int64):
-        raise RuntimeError(f"{name}: target must be int32 or int64, but has dtype {target.dtype}")
-    x, t = (input, target) if axes else (input.unsqueeze(0), target.unsqueeze(0))
-    t = t.long()
-    if not transforming() and values_known(t) and ((t < 0) | (t >= cutoffs[-1])).any():
-        raise RuntimeError(
-            f"{name}: targets must be in [0, {cutoffs[-1] - 1}], but are in "
-            f"[{t.min().item()}, {t.max().item()}]"
-        )
-    visible = not transforming() and (values_known(t) or t.is_cuda)
+    check_tensors("adaptive_log_softmax_with_loss", input=input, target=target, head_weight=head_weight)
+    x, t = checked(input, target, cutoffs, head_weight.shape[1])
     clusters: list[Tensor | None] = []
-    for (low, high), (p, q) in zip(pairwise(cutoffs), tails):
-        rows = ((t >= low) & (t < high)).nonzero().squeeze(1) if visible else None
+    for rows, (p, q) in zip(rows_of_clusters(t, cutoffs), tails):
         clusters += [p, q, rows]
     arguments = (head_weight, head_bias, t, tuple(cutoffs), input.dtype, *clusters)
     y, loss = apply(AdaptiveLogSoftmaxWithLossFunction, x, *arguments, autocast=LOW)
-    return (y if axes else y.squeeze(0)), loss
+    return (y if target.dim() else y.squeeze(0)), loss
 
 
 def adaptive_log_prob(
@@ -206,12 +215,71 @@ def adaptive_log_prob(
     head_bias: Tensor | None = None,
 ) -> Tensor:
     """The log-probabilities of all classes, shape (N, classes). Args: adaptive_log_softmax_with_loss."""
-    head = log_softmax(linear(input, head_weight, head_bias), dim=1)
+    clusters = [linear(linear(input, p), q) for p, q in tails]
+    return joined(linear(input, head_weight, head_bias), clusters, cutoffs)
+
+
+def joined(head: Tensor, clusters: Sequence[Tensor], cutoffs: Sequence[int]) -> Tensor:
+    """The log-probabilities of all classes from h and all u_k."""
+    head = log_softmax(head, dim=1)
     parts = [head[:, : cutoffs[0]]]
-    for k, (p, q) in enumerate(tails):
-        cluster = log_softmax(linear(linear(input, p), q), dim=1)
-        parts.append(add(cluster, head[:, cutoffs[0] + k].unsqueeze(1)))
+    for k, u in enumerate(clusters):
+        parts.append(add(log_softmax(u, dim=1), head[:, cutoffs[0] + k].unsqueeze(1)))
     return concatenate(parts, dim=1)
+
+
+def plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether ``module`` is of this class itself, or of ours, and computes what that says: no hooks."""
+    hooks = (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks)
+    ours = Linear if kind is nn.Linear else kind
+    replaced = any((*hooks, module._backward_hooks)) or "forward" in vars(module)
+    return type(module) in (kind, ours) and not replaced
+
+
+def of_weights_alone(module: Any) -> bool:
+    """Whether the head is one linear map, and each cluster two without a bias, as torch makes them."""
+    for tail in module.tail:
+        pair = plain(tail, nn.Sequential) and len(tail) == 2
+        if not (pair and all(plain(part, nn.Linear) and part.bias is None for part in tail)):
+            return False
+    return plain(module.head, nn.Linear)
+
+
+def run(module: nn.Module, x: Tensor) -> Tensor:
+    """``module(x)``, with hand-written backwards for linear maps."""
+    if plain(module, nn.Sequential):
+        for part in cast(nn.Sequential, module):
+            x = run(part, x)
+        return x
+    return linear(x, module.weight, module.bias) if plain(module, nn.Linear) else module(x)  # pyright: ignore
+
+
+def log_likelihood(logits: Tensor, column: Tensor) -> Tensor:
+    """:func:`score`, as a layer: the negative of a negative log-likelihood."""
+    minus = logits.new_full((logits.shape[1],), -1.0)
+    return nll_loss(log_softmax(logits, dim=1), column, weight=minus, reduction="none")
+
+
+def step_by_step(module: Any, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`adaptive_log_softmax_with_loss` of a head and clusters that are any modules."""
+    cutoffs = module.cutoffs
+    x, t = checked(input, target, cutoffs, module.in_features)
+    y = log_likelihood(run(module.head, x), head_column(t, cutoffs))
+    for k, ((low, high), rows) in enumerate(zip(pairwise(cutoffs), rows_of_clusters(t, cutoffs))):
+        if rows is not None and not rows.numel():
+            continue
+        rows = torch.arange(t.shape[0], device=t.device) if rows is None else rows
+        _, column, _ = members(x, t, rows, low, high)
+        more = log_likelihood(run(module.tail[k], index_select(x, 0, rows)), column)
+        # All others take one further entry, a zero.
+        entry = torch.full_like(t, rows.shape[0]).scatter(
+            0, rows, torch.arange(rows.shape[0], device=t.device)
+        )
+        entry = torch.where((t >= low) & (t < high), entry, rows.shape[0])
+        y = add(y, index_select(concatenate([more, more.new_zeros(1)], 0), 0, entry))
+    y = y if y.dtype == input.dtype else y.to(input.dtype)
+    loss = nll_loss(y.unsqueeze(1), torch.zeros_like(t))
+    return (y if target.dim() else y.squeeze(0)), loss
 
 
 def weights(module: Any) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor | None]:
@@ -223,14 +291,18 @@ def weights(module: Any) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor | 
 class AdaptiveLogSoftmaxWithLoss(nn.AdaptiveLogSoftmaxWithLoss):
     """:class:`torch.nn.AdaptiveLogSoftmaxWithLoss` with a hand-written backward.
 
-    ``head`` and ``tail`` hold the weights and are not called, so that hooks on them do not run.
+    Where ``head`` and ``tail`` are the linear maps that torch makes, one Function takes their weights. Where
+    they are not, or have hooks, they are called, and layers of other pages do the rest.
     """
 
     def forward(self, input_: Tensor, target_: Tensor) -> _ASMoutput:
+        if not of_weights_alone(self):
+            return _ASMoutput(*step_by_step(self, input_, target_))
         return _ASMoutput(*adaptive_log_softmax_with_loss(input_, target_, self.cutoffs, *weights(self)))
 
     def log_prob(self, input: Tensor) -> Tensor:
-        return adaptive_log_prob(input, self.cutoffs, *weights(self))
+        clusters = [run(cluster, input) for cluster in self.tail]
+        return joined(run(self.head, input), clusters, self.cutoffs)
 
     def predict(self, input: Tensor) -> Tensor:
         return self.log_prob(input).argmax(1)

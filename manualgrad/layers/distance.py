@@ -7,7 +7,16 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import FLOAT32_ON_ACCELERATOR, Autocast, Function, apply, check_number, check_tensors, wide
+from ..function import (
+    FLOAT32_ON_ACCELERATOR,
+    Autocast,
+    Function,
+    apply,
+    check_number,
+    check_tensors,
+    transforming,
+    wide,
+)
 from ._broadcast import broadcast, floating_dtype
 
 __all__ = [
@@ -201,10 +210,15 @@ class CosineSimilarity(nn.CosineSimilarity):
         return cosine_similarity(x1, x2, self.dim, self.eps)
 
 
-def differences(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """i, j and δ = x_i − x_j for all pairs of rows i < j, in the order of pdist."""
-    i, j = torch.triu_indices(x.shape[0], x.shape[0], 1, device=x.device)
-    return i, j, x.index_select(0, i) - x.index_select(0, j)
+# How many numbers pdist's backward may hold at once.
+AT_ONCE = 2**20
+
+
+def square(pairs: Tensor, n: int) -> Tensor:
+    """The symmetric matrix, 0 on the diagonal, of numbers for all pairs i < j in the order of pdist."""
+    i, j = torch.triu_indices(n, n, 1, device=pairs.device)
+    upper = pairs.new_zeros(n * n).index_add(0, i * n + j, pairs).reshape(n, n)
+    return upper + upper.T
 
 
 class PDistFunction(Function):
@@ -213,10 +227,11 @@ class PDistFunction(Function):
     Forward    δ_ij = x_i − x_j,   y_ij = ‖δ_ij‖   for i < j: the upper triangle, row by row
     Backward   x_i is in all pairs (i, k) with a plus, and in all pairs (k, i) with a minus. With the pull
                h_ij = g_ij ∂‖δ_ij‖/∂δ_ij (derived in PairwiseDistanceFunction; 0 where x_i = x_j):
-               ∂L/∂x_i = Σ_{k>i} h_ik − Σ_{k<i} h_ki
+               ∂L/∂x_i = Σ_{k>i} h_ik − Σ_{k<i} h_ki = Σ_k h_ik,   as with g_ki = g_ik  h_ki = −h_ik
+               Some rows i are done at a time: all δ together would be D / 2 times larger than g
                For p = ∞ each of the largest |δ| has the slope 1 of a single one, as in torch
     Shapes     x: (N, D);   y: (N (N − 1) / 2)
-    Saves      x
+    Saves      x, y
     Source     as PairwiseDistanceFunction
     """
 
@@ -224,24 +239,35 @@ class PDistFunction(Function):
     def forward(x: Tensor, p: float):
         if x.dtype in (torch.float16, torch.bfloat16):
             raise NotImplementedError(f"pdist: not implemented for {x.dtype}, as in torch; cast to float32")
-        _, _, delta = differences(x)
-        # The largest of no numbers is not defined, but vectors without elements are equal.
-        return delta.sum(1) if x.shape[1] == 0 else torch.linalg.vector_norm(delta, p, 1)
+        if not transforming() or x.shape[1] == 0:
+            return nn.functional.pdist(x, p)
+        # ATen's own has no rule for vmap.
+        i, j = torch.triu_indices(x.shape[0], x.shape[0], 1, device=x.device)
+        return torch.linalg.vector_norm(x.index_select(0, i) - x.index_select(0, j), p, 1)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
         x, ctx.p = inputs
-        ctx.save_for_backward(x)
+        ctx.save_for_backward(x, output)
 
     @staticmethod
     def backward(ctx, grad_y: Tensor):
-        (x,) = ctx.saved_tensors
-        i, j, delta = differences(x)
-        if x.shape[1] == 0:
+        x, y = ctx.saved_tensors
+        n, features = x.shape
+        if x.numel() == 0:
             return torch.zeros_like(x), None
-        norm = torch.linalg.vector_norm(delta, ctx.p, 1, True)
-        pull = grad_y.unsqueeze(1) * norm_slope(delta, norm, ctx.p, share_ties=False)
-        return torch.zeros_like(x).index_add(0, i, pull).index_add(0, j, -pull), None
+        g, norms = square(grad_y, n), square(y, n)
+        rows = max(AT_ONCE // (n * features), 1)
+        found = []
+        for start in range(0, n, rows):
+            count = min(rows, n - start)
+            delta = x.narrow(0, start, count).unsqueeze(1) - x
+            norm = norms.narrow(0, start, count).unsqueeze(2)
+            if torch.is_grad_enabled():
+                norm = torch.linalg.vector_norm(delta, ctx.p, 2, True)
+            slope = norm_slope(delta, norm, ctx.p, share_ties=False)
+            found.append((g.narrow(0, start, count).unsqueeze(1) @ slope).squeeze(1))
+        return torch.cat(found), None
 
 
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:

@@ -39,7 +39,7 @@ class LeakyReLUFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, negative_slope: float):
-        return torch.where(x > 0, x, negative_slope * x)
+        return nn.functional.leaky_relu(x, negative_slope)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -92,18 +92,19 @@ def weighted_total(loss: Tensor, weight: Tensor | None, reduction: str, by_weigh
 
 
 def difference_gradients(
-    ctx, saved: tuple, grad: Tensor, loss: Tensor, slope: Tensor, by_weight: bool = True
+    ctx, saved: tuple, grad: Tensor, loss: Tensor | None, slope: Tensor, by_weight: bool = True
 ) -> tuple:
-    """The gradients of DifferenceLossFunction from its saved tensors, φ(δ) and φ′(δ)."""
+    """The gradients of DifferenceLossFunction from its saved tensors, φ(δ) (for ω alone) and φ′(δ)."""
     x, target, weight = saved
     by_weight = by_weight and weight is not None
-    total = wide(weight).sum() if weight is not None and by_weight else loss.numel()
+    total = wide(weight).sum() if weight is not None and by_weight else slope.numel()
     s = share(grad, ctx.reduction, total)
     grad_x = grad_target = grad_weight = None
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
         grad_delta = s * slope if weight is None else s * weight * slope
-        grad_x, grad_target = grad_delta.to(x.dtype), (-grad_delta).to(target.dtype)
-    if weight is not None and ctx.needs_input_grad[2]:
+        grad_x = grad_delta.to(x.dtype)
+        grad_target = (-grad_delta).to(target.dtype) if ctx.needs_input_grad[1] else None
+    if weight is not None and loss is not None and ctx.needs_input_grad[2]:
         mean = (loss * weight).sum() / total if by_weight and ctx.reduction == "mean" else 0
         grad_weight = (s * (loss - mean)).to(weight.dtype)
     return grad_x, grad_target, grad_weight, None, None
@@ -154,7 +155,8 @@ class L1LossFunction(DifferenceLossFunction):
 class SmoothL1LossFunction(DifferenceLossFunction):
     """Absolute error, rounded off below β: the Huber loss divided by its δ.
 
-    Forward    φ(δ) = δ² / 2β where |δ| < β, else |δ| − β/2   (β > 0)
+    Forward    φ(δ) = δ² / 2β where |δ| < β, else |δ| − β/2   (β > 0);  with c = min(|δ|, β) both are
+               c (|δ| − c/2) / β
     Backward   φ′(δ) = δ / β, kept within [−1, 1]
     Source     Girshick 2015, arXiv:1504.08083. The rest: DifferenceLossFunction
     """
@@ -162,7 +164,9 @@ class SmoothL1LossFunction(DifferenceLossFunction):
     @staticmethod
     def loss(delta: Tensor, beta: float) -> Tensor:
         """φ(δ)"""
-        return torch.where(delta.abs() < beta, 0.5 * delta.square() / beta, delta.abs() - 0.5 * beta)
+        size = delta.abs()
+        c = size.clamp(max=beta)
+        return c / beta * (size - 0.5 * c)
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: float):
@@ -173,14 +177,14 @@ class SmoothL1LossFunction(DifferenceLossFunction):
     def backward(ctx, grad: Tensor):
         x, target, weight = ctx.saved_tensors
         delta = difference(x, target)
-        loss = SmoothL1LossFunction.loss(delta, ctx.shape)
+        loss = None if weight is None else SmoothL1LossFunction.loss(delta, ctx.shape)
         return difference_gradients(ctx, (x, target, weight), grad, loss, (delta / ctx.shape).clamp(-1, 1))
 
 
 class HuberLossFunction(DifferenceLossFunction):
     """Squared error near zero, absolute error beyond a threshold d: outliers pull, but not harder and harder.
 
-    Forward    φ(δ) = δ² / 2 where |δ| ≤ d, else d (|δ| − d/2)
+    Forward    φ(δ) = δ² / 2 where |δ| ≤ d, else d (|δ| − d/2);  with c = min(|δ|, d) both are c (|δ| − c/2)
     Backward   φ′(δ) = δ, kept within [−d, d]
     Source     Huber 1964, doi:10.1214/aoms/1177703732. The rest: DifferenceLossFunction
     """
@@ -188,8 +192,9 @@ class HuberLossFunction(DifferenceLossFunction):
     @staticmethod
     def loss(delta: Tensor, threshold: float) -> Tensor:
         """φ(δ)"""
-        outside = threshold * (delta.abs() - 0.5 * threshold)
-        return torch.where(delta.abs() <= threshold, 0.5 * delta.square(), outside)
+        size = delta.abs()
+        c = size.clamp(max=threshold)
+        return c * (size - 0.5 * c)
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: float):
@@ -202,7 +207,7 @@ class HuberLossFunction(DifferenceLossFunction):
     def backward(ctx, grad: Tensor):
         x, target, weight = ctx.saved_tensors
         delta = difference(x, target)
-        loss = HuberLossFunction.loss(delta, ctx.shape)
+        loss = None if weight is None else HuberLossFunction.loss(delta, ctx.shape)
         slope = delta.clamp(-ctx.shape, ctx.shape)
         return difference_gradients(ctx, (x, target, weight), grad, loss, slope, by_weight=False)
 

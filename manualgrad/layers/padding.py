@@ -176,7 +176,7 @@ def _check_copies(input: Tensor, amounts: tuple[int, ...], mode: str) -> None:
                 f"but got pad={list(amounts)}"
             )
         # A crop of everything is a tensor without elements to torch in circular mode only.
-        if length + left + right < (mode != "circular") or length + min(left, 0) + min(right, 0) < 0:
+        if length + left + right < int(mode != "circular") or length + min(left, 0) + min(right, 0) < 0:
             raise RuntimeError(
                 f"pad: pad={list(amounts)} crops more of axis {-1 - k} than its {length} elements; with "
                 f"mode={mode!r} that leaves nothing to copy"

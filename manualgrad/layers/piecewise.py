@@ -282,7 +282,7 @@ class HardshrinkFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, lambd: float):
-        return torch.where((x >= -lambd) & (x <= lambd), 0, x)
+        return nn.functional.hardshrink(x, lambd)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -320,10 +320,7 @@ class SoftshrinkFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, lambd: float):
-        u = wide(x)
-        # 0 u and not 0: a NaN stays one
-        y = torch.where(u > lambd, u - lambd, torch.where(u < -lambd, u + lambd, 0 * u))
-        return y.to(x.dtype)
+        return nn.functional.softshrink(x, lambd)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -189,7 +189,7 @@ def adjoint_of_mean(
         if divisor_override is None:
             count = end - start if count_include_pad else last - first
             share = share / along(count, axis)
-        share = spread(share, axis, first, last, k, length)
+        share = spread(share, axis, first, last, -(-k // s), length)
     return share
 
 
@@ -199,15 +199,22 @@ def along(values: Tensor, axis: int) -> Tensor:
 
 
 def spread(share: Tensor, axis: int, first: Tensor, last: Tensor, most: int, length: int) -> Tensor:
-    """Mᵀ share along one axis: add share_o to the places first_o ≤ j < last_o, at most ``most`` of them."""
-    shape = list(share.shape)
-    shape[axis] = length
-    grad_x = share.new_zeros(shape)
-    for k in range(min(most, length)):
-        place = first + k
-        inside = along(place < last, axis)
-        grad_x = grad_x.index_add(axis, place.clamp(max=length - 1), torch.where(inside, share, 0))
-    return grad_x
+    """Mᵀ share along one axis: each place j gathers share_o of the windows with first_o ≤ j < last_o.
+
+    Both borders grow with o, so these windows are neighbours. Those before them end at j or earlier: their
+    number is the first o of j. No place is in more than ``most`` windows.
+    """
+    windows = share.shape[axis]
+    if windows == 0:
+        return share.sum(axis, keepdim=True).expand(*share.shape[:axis], length, *share.shape[axis:][1:])
+    place = torch.arange(length, device=share.device)
+    leading = torch.searchsorted(last, place, right=True)
+    parts = []
+    for k in range(min(most, windows)):
+        window = (leading + k).clamp(max=windows - 1)
+        inside = (leading + k < windows) & (first.index_select(0, window) <= place)
+        parts.append(torch.where(along(inside, axis), share.index_select(axis, window), 0))
+    return sum(parts[1:], parts[0])
 
 
 class AdaptiveAvgPoolFunction(Function):
@@ -237,7 +244,10 @@ class AdaptiveAvgPoolFunction(Function):
             window = torch.arange(size, device=grad_y.device)
             first, last = window * length // size, ((window + 1) * length + size - 1) // size
             share = share / along(last - first, axis)
-            share = spread(share, axis, first, last, length // max(size, 1) + 2, length)
+            # Place j is in the windows ⌊j O / I⌋ to ⌈(j + 1) O / I⌉ − 1, by the same reasoning.
+            whole = length % max(size, 1) == 0 or size % max(length, 1) == 0
+            most = -(-size // max(length, 1)) + (0 if whole else 1)
+            share = spread(share, axis, first, last, most, length)
         return share.to(grad_y.dtype), None
 
 
