@@ -45,10 +45,9 @@ def test_gradgradcheck(row, case):
     assert gradgradcheck(function, tensors, check_batched_grad=True, **EXACT)
 
 
-# The layers that may give zeros where torch gives None, and why.
+# The layer that may give zeros where torch gives None, and why.
 ZEROS = {
     "PairwiseDistance": "p = 0 counts differences, and torch's derivative of a count is None",
-    "AdaptiveLogSoftmaxWithLoss": "torch leaves out the clusters that no target is in",
 }
 
 
