@@ -21,6 +21,7 @@ __all__ = [
     "Autocast",
     "Function",
     "apply",
+    "autocasting",
     "check_floating",
     "check_index",
     "check_number",
@@ -82,14 +83,20 @@ def apply(function: type[Function], *args, autocast: Autocast = UNCHANGED) -> An
     first = args[0]
     if not isinstance(first, Tensor) or first.is_complex():
         check_tensors(_layer(function), input=first)
-    device = first.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device):
+    if not autocasting(first):
         return _enter(function, args)
+    device = first.device.type
     policy = autocast.cpu if device == "cpu" else autocast.accelerator
     if policy is not None:
         args = _cast(args, policy, torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
         return _enter(function, args)
+
+
+def autocasting(x: Tensor) -> bool:
+    """Whether autocast is on for the device of ``x``."""
+    device = x.device.type
+    return device != "meta" and torch.is_autocast_enabled(device)
 
 
 def transforming() -> bool:

@@ -7,7 +7,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from ..function import check_tensors
+from ..function import autocasting, check_tensors
 
 __all__ = ["broadcast", "check_same_dtype", "floating_dtype"]
 
@@ -40,8 +40,7 @@ def floating_dtype(*tensors: Tensor) -> torch.dtype:
 
 def check_same_dtype(name: str, input: Tensor, **others: Tensor | None) -> None:
     """Raise RuntimeError unless all are of the dtype of the input, or autocast will see to it."""
-    device = input.device.type
-    if device != "meta" and torch.is_autocast_enabled(device):
+    if autocasting(input):
         return
     for argument, tensor in others.items():
         if tensor is not None and tensor.dtype != input.dtype:

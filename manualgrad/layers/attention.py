@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..function import LOW, Function, apply, check_floating, check_optional, wide, wide_dtype
+from ..function import LOW, Function, apply, autocasting, check_floating, check_optional, wide, wide_dtype
 
 __all__ = ["ScaledDotProductAttentionFunction", "scaled_dot_product_attention"]
 
@@ -213,8 +213,7 @@ def _repeated(x: Tensor, heads: int) -> Tensor:
 
 
 def _check_dtypes(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None) -> None:
-    device = query.device.type
-    autocast = device != "meta" and torch.is_autocast_enabled(device)
+    autocast = autocasting(query)
     if not autocast and not query.dtype == key.dtype == value.dtype:
         raise RuntimeError(
             f"{NAME}: query, key and value must have one dtype, but have "

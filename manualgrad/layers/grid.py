@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..function import LOW, Autocast, Function, apply, check_tensors, own, wide, wide_dtype
+from ..function import LOW, Autocast, Function, apply, autocasting, check_tensors, own, wide, wide_dtype
 from ._spatial import Ints
 from .upsampling import cubic
 
@@ -336,8 +336,7 @@ def grid_sample(
         raise RuntimeError(f"grid_sample: mode='bicubic' is for inputs (N, C, H, W) alone, {shapes}")
     if not input.is_floating_point() and not input.is_complex():
         raise NotImplementedError(f"grid_sample: not implemented for {input.dtype}; cast the input")
-    device = input.device.type
-    if input.dtype != grid.dtype and (device == "meta" or not torch.is_autocast_enabled(device)):
+    if input.dtype != grid.dtype and not autocasting(input):
         raise RuntimeError(
             f"grid_sample: input and grid must have the same dtype, but are {input.dtype} and {grid.dtype}; "
             "cast one of them"

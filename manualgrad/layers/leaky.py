@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import LOW, Function, apply, check_floating, check_tensors, wide
+from ..function import LOW, Function, apply, autocasting, check_floating, check_tensors, wide
 
 __all__ = [
     "LeakyReLU",
@@ -128,9 +128,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
                 f"prelu: weight has {weight.numel()} elements, but an input of shape {list(input.shape)} has "
                 f"{channels} channel(s) along its axis 1; give one weight for each channel, or a single one"
             )
-    device = input.device.type
-    autocast = device != "meta" and torch.is_autocast_enabled(device)
-    if mixed and not autocast:
+    if mixed and not autocasting(input):
         raise RuntimeError(
             f"prelu: mixed dtype: the input is {input.dtype}, but weight is {weight.dtype}; cast one of them"
         )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_optional, check_tensors, wide, wide_dtype
+from ..function import Function, apply, autocasting, check_optional, check_tensors, wide, wide_dtype
 from .cross_entropy import (
     SoftCrossEntropyLossFunction,
     along_classes,
@@ -341,8 +341,7 @@ def _rows_of_a_chunk(x: Tensor, size: int, options: Any) -> int:
 
 
 def _autocasts(x: Tensor) -> bool:
-    device = x.device.type
-    return device != "meta" and torch.is_autocast_enabled(device) and x.dtype != torch.float64
+    return autocasting(x) and x.dtype != torch.float64
 
 
 def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None, chunked: bool) -> tuple:

@@ -17,6 +17,7 @@ from ..function import (
     FLOAT32_ON_ACCELERATOR,
     Function,
     apply,
+    autocasting,
     check_floating,
     check_optional,
     check_tensors,
@@ -413,8 +414,7 @@ def binary_cross_entropy(
         )
     if target.dtype == input.dtype:
         check_floating("binary_cross_entropy", input=input)
-    device = input.device.type
-    if device not in ("cpu", "meta") and torch.is_autocast_enabled(device):
+    if input.device.type != "cpu" and autocasting(input):
         raise RuntimeError(
             "binary_cross_entropy: unsafe under autocast on this device; use "
             "binary_cross_entropy_with_logits, on the "

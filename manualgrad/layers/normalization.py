@@ -16,6 +16,7 @@ from ..function import (
     FLOAT32_ON_ACCELERATOR,
     Function,
     apply,
+    autocasting,
     check_floating,
     check_index,
     check_optional,
@@ -347,8 +348,7 @@ def check_dtypes(name: str, input: Tensor, **parameters: Tensor | None) -> None:
     """Raise RuntimeError unless parameters have the input's dtype, or float32 for an input of a half type."""
     check_floating(name, input=input)
     check_optional(name, **parameters)
-    device = input.device.type
-    if device != "meta" and torch.is_autocast_enabled(device):
+    if autocasting(input):
         return
     for argument, parameter in parameters.items():
         if parameter is not None and parameter.dtype not in (input.dtype, wide_dtype(input.dtype)):
