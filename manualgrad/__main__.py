@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .bench.layers import bench_layers
 from .catalog import CATALOG, Layer, find, reexports
 from .check import check
 from .layers import lazy
@@ -71,9 +72,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("list", help="print the table of layers")
     checking = commands.add_parser("check", help="check the derivatives of layers")
     checking.add_argument("names", nargs="+", metavar="NAME", help="a layer, Function or functional; or: all")
+    benching = commands.add_parser("bench", help="time and memory against torch.nn")
+    benching.add_argument("names", nargs="*", metavar="NAME", help="layers; all if none is named")
+    benching.add_argument("--against", nargs="+", choices=("eager", "compile"), default=["eager"])
+    benching.add_argument(
+        "--seconds", type=float, default=0.5, help="to measure each contender (%(default)s)"
+    )
     arguments = parser.parse_args(argv)
     if arguments.command == "list":
         print(table(CATALOG), summary(CATALOG), sep="\n\n")
+        return 0
+    if arguments.command == "bench":
+        rows = [find(name) for name in arguments.names] or [row for row in CATALOG if row.sizes]
+        for result in bench_layers(rows, arguments.against, arguments.seconds):
+            print(
+                f"{result.name} {result.case}",
+                *(f"{k} {v:.3f} ms" for k, v in result.milliseconds.items()),
+                *(f"x{result.ratio(k):.2f}" for k in arguments.against),
+                result.saved,
+                flush=True,
+            )
         return 0
     try:
         rows = list(CATALOG) if arguments.names == ["all"] else [find(name) for name in arguments.names]

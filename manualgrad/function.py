@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+from .kernels import choose
 
 __all__ = [
     "FLOAT32",
@@ -81,16 +84,22 @@ def apply(function: type[Function], *args, autocast: Autocast = UNCHANGED) -> An
         TypeError: if the first argument is no tensor, or a complex one.
     """
     first = args[0]
-    if not isinstance(first, Tensor) or first.is_complex():
+    if not isinstance(first, Tensor) or first.dtype.is_complex:
         check_tensors(_layer(function), input=first)
-    if not autocasting(first):
+    if transforming():
+        enter = _enter_traced
+    elif not torch._C._is_any_autocast_enabled():
         return _enter(function, args)
+    else:
+        enter = _enter
+    if not autocasting(first):
+        return enter(function, args)
     device = first.device.type
     policy = autocast.cpu if device == "cpu" else autocast.accelerator
     if policy is not None:
         args = _cast(args, policy, torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
-        return _enter(function, args)
+        return enter(function, args)
 
 
 def autocasting(x: Tensor) -> bool:
@@ -115,7 +124,7 @@ def check_tensors(name: str, **tensors: Tensor) -> None:
     for argument, x in tensors.items():
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: expected {argument} to be a Tensor, but got {type(x).__name__}")
-        if x.is_complex():
+        if x.dtype.is_complex:
             raise TypeError(
                 f"{name}: complex tensors have no hand-written derivative here ({argument} has {x.dtype}); "
                 "use torch.nn for this layer, or give it real tensors"
@@ -124,7 +133,9 @@ def check_tensors(name: str, **tensors: Tensor) -> None:
 
 def check_optional(name: str, **tensors: Tensor | None) -> None:
     """As :func:`check_tensors`, of those ``tensors`` that are not None."""
-    check_tensors(name, **{argument: x for argument, x in tensors.items() if x is not None})
+    for argument, x in tensors.items():
+        if x is not None:
+            check_tensors(name, **{argument: x})
 
 
 def check_floating(name: str, error: type[Exception] = NotImplementedError, **tensors: Tensor) -> None:
@@ -158,6 +169,8 @@ def own(y: Tensor) -> Tensor:
     returns a view that it made inside, such as the ``reshape`` at its end; with ``own`` around, it does not.
     Not for views of the inputs: a change would reach them unseen.
     """
+    if not transforming() and not y._is_view():
+        return y
     return torch.ops.aten._unsafe_view(y, y.shape)
 
 
@@ -172,16 +185,29 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def _enter(function: type[Function], args: tuple) -> Any:
+    # Below this line the inputs are plain and their dtype is final, so here the kernel is chosen. Where no
+    # gradient can be asked for, forward is all there is to do.
+    function = choose(function, args)
+    if not _differentiable(args) and forward_ad._current_level < 0:
+        return function.forward(*args)
     # Function.apply spends 10 µs in inspect.signature to bind default arguments. All of them are always given
-    # here, so outside transforms and tracing the C++ entry point underneath is called. A kernel, the faster
-    # twin of a formula, is to be chosen here too: below this line the inputs are plain and their dtype is
-    # final.
-    if transforming():
-        if torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
-            _leave_to_eager(args)
-        return function.apply(*args)
+    # here, so the C++ entry point underneath is called.
     below: Any = super(torch.autograd.Function, function)
     return below.apply(*args)
+
+
+def _enter_traced(function: type[Function], args: tuple) -> Any:
+    if torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        _leave_to_eager(args)
+    return function.apply(*args)
+
+
+def _differentiable(args: tuple) -> bool:
+    if torch.is_grad_enabled():
+        for a in args:
+            if isinstance(a, Tensor) and a.requires_grad:
+                return True
+    return False
 
 
 def _leave_to_eager(args: tuple) -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from conformance import Conformance
 
+from manualgrad import kernels
 from manualgrad.catalog import Case, Layer
+from manualgrad.kernels import unavailable
 from recipes.compat import import_torchvision
 
 import_torchvision()
@@ -16,6 +18,13 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _formulas(request):
+    """Formulas are what is tested, but in files marked ``kernels``."""
+    with kernels("auto" if "kernels" in request.keywords else "formula"):
+        yield
 
 
 def pytest_addoption(parser):
@@ -32,6 +41,8 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
+        if "kernels" in item.keywords and unavailable():
+            item.add_marker(pytest.mark.skip(reason=unavailable()))
         if "cuda" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
         parameters = item.callspec.params if hasattr(item, "callspec") else {}

@@ -14,6 +14,7 @@ LANDMARKS = given(
     -INF, -200.0, -20.0, -3.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, 3.0, 6.0, 20.0, 200.0, INF, NAN
 )  # fmt: skip
 SHAPES = (real(4, 5), real(2, 3, 2, 2), real(5), real(0, 5), real())
+SIZES = (real(128, 512), real(128, 32, 28, 28), real(16, 64, 112, 112))
 
 
 def elementwise(module, function, functional, *options: dict, required: bool = False) -> Layer:
@@ -25,7 +26,8 @@ def elementwise(module, function, functional, *options: dict, required: bool = F
     cases = [case(inputs=shape, **first) for shape in SHAPES]
     cases += [case(inputs=real(4, 5), **option) for option in others]
     edges = tuple(case(inputs=LANDMARKS, **option) for option in (first, *others))
-    return Layer(module, (function,), functional, tuple(cases), edges)
+    sizes = tuple(case(inputs=shape, **first) for shape in SIZES)
+    return Layer(module, (function,), functional, tuple(cases), edges, sizes=sizes)
 
 
 ROWS: tuple[Layer, ...] = (

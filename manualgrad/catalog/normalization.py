@@ -21,6 +21,11 @@ ROWS: tuple[Layer, ...] = (
             case((5,), inputs=real(5)),
             case((5,), inputs=real(0, 5)),
         ),
+        sizes=(
+            case((64,), inputs=real(128, 64)),
+            case((512,), inputs=real(1024, 512)),
+            case((768,), inputs=real(8, 1024, 768)),
+        ),
     ),
     Layer(
         normalization.GroupNorm,

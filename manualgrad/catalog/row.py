@@ -125,6 +125,7 @@ class Layer:
         saves_no_input: with its parameters frozen, a gradient of the input does not need the input.
         random: whether forward draws random numbers.
         note: what differs from the rule, and why.
+        sizes: three cases of ordinary size, from MNIST's to ImageNet's, to be timed.
         reference: a function in torch's place, where torch's own does not know float64; a test of its own
             then compares with torch's.
     """
@@ -137,6 +138,7 @@ class Layer:
     saves_no_input: bool = False
     random: bool = False
     note: str = ""
+    sizes: tuple[Case, ...] = ()
     reference: Callable | None = None
 
     @property

@@ -1,0 +1,53 @@
+"""How long a step takes and what it keeps: contenders in turn, so that a busy machine hits all alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+__all__ = ["interleaved", "saved_bytes"]
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], *, seconds: float = 0.5, rounds: int = 300
+) -> dict[str, float]:
+    """Median seconds of a call of each contender.
+
+    They are called in turn, each time in the other direction, until ``seconds`` for each of them or
+    ``rounds`` are over, after a warm-up in which kernels are compiled; never less than 7 times.
+    """
+    for call in contenders.values():
+        for _ in range(3):
+            call()
+    names = list(contenders)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    end = time.perf_counter() + seconds * len(names)
+    for k in range(rounds):
+        for name in names if k % 2 else reversed(names):
+            start = time.perf_counter()
+            contenders[name]()
+            times[name].append(time.perf_counter() - start)
+        if k >= 6 and time.perf_counter() > end:
+            break
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
+    """Bytes that ``forward`` keeps for backward: storages, each counted once, without those of parameters."""
+    ignored = {p.untyped_storage().data_ptr() for p in parameters}
+    kept: dict[int, int] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in ignored:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return x
+
+    with saved_tensors_hooks(pack, lambda x: x):
+        output = forward()
+    del output
+    return sum(kept.values())

@@ -1,0 +1,161 @@
+"""Kernels: the faster twins of formulas.
+
+A formula in ``layers/`` is the truth, and made to be read. Where it is slow, a kernel computes the same in
+loops over memory, which are made to be fast. It is a subclass of the formula's Function with the same
+arguments and outputs, and hands over to it when its backward is itself differentiated, batched or watched::
+
+    class LayerNormCPU(LayerNormFunction):
+        @staticmethod
+        def forward(x, weight, bias, ndim, eps): ...
+
+        @staticmethod
+        def backward(ctx, grad_y, _mean, _rstd):
+            if not plain(grad_y):
+                return LayerNormFunction.backward(ctx, grad_y, _mean, _rstd)
+            ...
+
+:func:`choose` takes the twin where it fits and pays, call by call; a user takes the formula for all of them
+with :class:`kernels`. Twins for the CPU need Numba, the extra ``fast``; without it all are formulas.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor
+from torch.autograd import forward_ad
+
+__all__ = ["DTYPES", "Twin", "choose", "kernels", "plain", "twins", "unavailable"]
+
+DTYPES = (torch.float32, torch.float64)
+PLAIN = (Tensor, torch.nn.Parameter)
+MODES = ("auto", "formula")
+
+_log = logging.getLogger("manualgrad")
+_mode = "auto"
+_table: dict[type, Twin] | None = None
+_unavailable = ""
+
+
+def always(*args: Any) -> bool:
+    """The default of :class:`Twin`'s ``takes``."""
+    return True
+
+
+class Twin(NamedTuple):
+    """A kernel, and when it takes the place of its formula.
+
+    Args:
+        kernel: a subclass of the formula's Function.
+        smallest: elements of the first argument from which it pays.
+        takes: whether it has code for these arguments of ``forward``.
+        asks: what ``takes`` asks for, in words.
+    """
+
+    kernel: type[Any]
+    smallest: int = 0
+    takes: Callable[..., bool] = always
+    asks: str = ""
+
+
+class kernels:  # noqa: N801  (called as a function, as torch.no_grad is)
+    """Choose between kernels and formulas, from here on or inside a ``with`` block, in all threads::
+
+        manualgrad.kernels("formula")  # a setting
+
+        with manualgrad.kernels("formula"):  # and back to what it was
+            loss = model(x)
+
+    The choice is made in forward; a backward takes what its forward took.
+
+    Args:
+        mode: ``"auto"`` takes a kernel where there is one that pays, ``"formula"`` never does.
+
+    Raises:
+        ValueError: if ``mode`` is neither.
+    """
+
+    def __init__(self, mode: str):
+        global _mode
+        if mode not in MODES:
+            raise ValueError(f"kernels: mode must be 'auto' or 'formula', but got {mode!r}")
+        self.before = _mode
+        _mode = mode
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error) -> None:
+        global _mode
+        _mode = self.before
+
+
+def choose(formula: type[Any], args: tuple) -> type[Any]:
+    """The kernel that computes ``formula`` of ``args`` faster, or else the formula.
+
+    A kernel reads memory, where no transform, mode or subclass of Tensor can follow: it is taken for plain
+    dense tensors on one device and in one floating dtype. The caller knows that nothing is being traced.
+    """
+    x = args[0]
+    if _mode == "formula" or not x.is_cpu or x.dtype not in DTYPES:
+        return formula
+    twin = twins().get(formula)
+    if twin is None or x.numel() < twin.smallest or x.numel() == 0 or not twin.takes(*args):
+        return formula
+    if forward_ad._current_level >= 0 or torch._C._len_torch_dispatch_stack() or torch._C._is_tracing():
+        return formula
+    for a in args:
+        if isinstance(a, Tensor) and not (
+            type(a) in PLAIN
+            and a.is_cpu
+            and a.layout is torch.strided
+            and not a.is_neg()
+            and (a.dtype is x.dtype or not a.is_floating_point())
+        ):
+            return formula
+    return twin.kernel
+
+
+def plain(*gradients: Tensor) -> bool:
+    """Whether a kernel's backward may read these: it is not differentiated, batched, traced or watched."""
+    if torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack() or torch._C._is_tracing():
+        return False
+    if torch._C._are_functorch_transforms_active():
+        return False
+    return all(
+        type(g) in PLAIN and g.layout is torch.strided and not is_legacy_batchedtensor(g) for g in gradients
+    )
+
+
+def twins() -> dict[type, Twin]:
+    """The kernels that this machine can run, by their formulas."""
+    global _table
+    if _table is None:
+        _table = _load()
+    return _table
+
+
+def unavailable() -> str:
+    """Why there are no kernels here; "" if there are."""
+    twins()
+    return _unavailable
+
+
+def _load() -> dict[type, Twin]:
+    global _unavailable
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        _unavailable = (
+            f"the kernels for the CPU need Numba ({error}): pip install 'manualgrad[fast]'; "
+            "until then all layers compute by their formulas"
+        )
+        _log.info(_unavailable)
+        return {}
+    from .cpu import TWINS
+
+    return TWINS

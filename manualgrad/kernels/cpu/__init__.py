@@ -1,0 +1,10 @@
+"""Kernels for the CPU, in Numba: loops over memory, written in Python. File by file as in ``layers/``."""
+
+from __future__ import annotations
+
+from .. import Twin
+from . import normalization, piecewise
+
+__all__ = ["TWINS"]
+
+TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS}

@@ -1,0 +1,101 @@
+"""Every kernel against its formula, in every case of the catalog that reaches it."""
+
+import sys
+
+import pytest
+import torch
+from rows import DERIVED, build, call, gradients, wanted_tensors
+from test_derivatives import EXACT, as_function
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+import manualgrad
+from manualgrad.kernels import twins
+
+pytestmark = pytest.mark.kernels
+
+TWINS = dict(twins())
+
+
+def cases_of_kernels(edges: bool = False) -> list:
+    """(row, case) for every case of a layer one of whose Functions has a twin."""
+    return [
+        pytest.param(row, case, id=f"{row.name}{case}")
+        for row in DERIVED
+        if any(function in TWINS for function in row.functions)
+        for case in (row.edges if edges else row.cases)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def used(monkeypatch) -> set:
+    """Kernels are taken for the smallest inputs too. Which ones were: the Functions whose forward ran."""
+    monkeypatch.setattr(sys.modules["manualgrad.kernels.cpu._jit"], "CHECKED", True)
+    found = set()
+
+    def watched(twin):
+        def takes(*args):
+            fits = twin.takes(*args)
+            if fits:
+                found.add(twin.kernel)
+            return fits
+
+        return twin._replace(smallest=0, takes=takes)
+
+    monkeypatch.setattr(
+        sys.modules["manualgrad.kernels"], "_table", {f: watched(twin) for f, twin in TWINS.items()}
+    )
+    return found
+
+
+def results(row, case, dtype, mode, spaced=False):
+    """Outputs, gradients and buffers, by kernels or by formulas."""
+    with manualgrad.kernels(mode):
+        module, inputs = build(case, row.ours, dtype)
+        if spaced:
+            inputs = tuple(
+                torch.stack([t, t], -1).detach()[..., 0].requires_grad_() if t.requires_grad else t
+                for t in inputs
+            )
+        outputs = call(module, inputs, case)
+        found = gradients(outputs, wanted_tensors(module, inputs), spaced)
+        return [t.detach() for t in (*outputs, *found, *module.buffers())]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("spaced", [False, True], ids=["dense", "spaced"])
+@pytest.mark.parametrize(("row", "case"), cases_of_kernels())
+def test_agrees_with_the_formula(row, case, spaced, dtype):
+    got, expected = (results(row, case, dtype, mode, spaced) for mode in ("auto", "formula"))
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-5
+    for g, e in zip(got, expected, strict=True):
+        scale = float(e.abs().max()) if e.numel() and e.is_floating_point() else 1.0
+        assert_close(g, e, rtol=tolerance, atol=tolerance * max(1.0, scale))
+
+
+@pytest.mark.parametrize(("row", "case"), cases_of_kernels(edges=True))
+def test_agrees_at_edges(row, case):
+    """Kinks, ties, NaN and infinities."""
+    for dtype in (torch.float64, torch.float32):
+        got, expected = (results(row, case, dtype, mode) for mode in ("auto", "formula"))
+        tolerance = 1e-10 if dtype == torch.float64 else 1e-5
+        assert_close(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+@pytest.mark.parametrize(("row", "case"), cases_of_kernels())
+def test_gradcheck(row, case):
+    if case.no_derivative:
+        return
+    function, tensors = as_function(row, case)
+    assert gradcheck(function, tensors, check_batched_grad=True, **EXACT)
+    assert gradgradcheck(function, tensors, **EXACT)
+
+
+@pytest.mark.parametrize("function", [pytest.param(f, id=f.__name__) for f in TWINS])
+def test_every_kernel_is_reached(function, used):
+    """The tests above test what they say."""
+    for row in DERIVED:
+        if function in row.functions:
+            for case in row.cases:
+                results(row, case, torch.float32, "auto")
+    assert TWINS[function].kernel in used
