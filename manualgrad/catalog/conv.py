@@ -3,10 +3,47 @@
 from __future__ import annotations
 
 from ..layers import conv, padding
-from .row import Layer
+from .row import Case, Layer
 from .samples import call, case, plane, real
 
 __all__ = ["ROWS"]
+
+
+SIZES: dict[str, tuple[Case, ...]] = {
+    "Conv1d": (
+        case(1, 16, 5, padding=2, inputs=real(64, 1, 784)),
+        case(64, 64, 3, padding=1, inputs=real(32, 64, 256)),
+        case(80, 384, 3, padding=1, inputs=real(4, 80, 3000)),
+    ),
+    "Conv2d": (
+        case(1, 16, 3, padding=1, bias=False, inputs=real(128, 1, 28, 28)),
+        case(6, 16, 5, inputs=real(128, 6, 14, 14)),
+        case(16, 32, 3, padding=1, bias=False, inputs=real(128, 16, 14, 14)),
+        case(32, 32, 3, padding=1, groups=32, bias=False, inputs=real(16, 32, 56, 56)),
+        case(64, 128, 3, stride=2, padding=1, bias=False, inputs=real(8, 64, 56, 56)),
+        case(3, 64, 7, stride=2, padding=3, bias=False, inputs=real(4, 3, 224, 224)),
+    ),
+    "Conv3d": (
+        case(1, 8, 3, padding=1, inputs=real(16, 1, 16, 28, 28)),
+        case(16, 32, 3, stride=2, padding=1, inputs=real(8, 16, 16, 28, 28)),
+        case(32, 64, (1, 3, 3), padding=(0, 1, 1), bias=False, inputs=real(4, 32, 8, 28, 28)),
+    ),
+    "ConvTranspose1d": (
+        case(16, 1, 4, stride=2, padding=1, inputs=real(64, 16, 392)),
+        case(64, 32, 4, stride=2, padding=1, inputs=real(32, 64, 256)),
+        case(128, 64, 16, stride=8, padding=4, inputs=real(4, 128, 512)),
+    ),
+    "ConvTranspose2d": (
+        case(16, 1, 4, stride=2, padding=1, inputs=real(128, 16, 14, 14)),
+        case(64, 32, 2, stride=2, inputs=real(32, 64, 28, 28)),
+        case(64, 64, 4, stride=2, padding=1, bias=False, inputs=real(8, 64, 28, 28)),
+    ),
+    "ConvTranspose3d": (
+        case(8, 1, 2, stride=2, inputs=real(16, 8, 8, 14, 14)),
+        case(32, 16, 2, stride=2, inputs=real(8, 32, 8, 14, 14)),
+        case(32, 16, 4, stride=2, padding=1, inputs=real(2, 32, 8, 14, 14)),
+    ),
+}
 
 
 def convolution(ndim: int) -> Layer:
@@ -29,7 +66,14 @@ def convolution(ndim: int) -> Layer:
         case(2, 1, 2, inputs=plane(ndim, 0, 2)),
     ]
     module, functional = getattr(conv, f"Conv{ndim}d"), getattr(conv, f"conv{ndim}d")
-    return Layer(module, (conv.ConvFunction, *pads), functional, tuple(cases), saves_no_input=True)
+    return Layer(
+        module,
+        (conv.ConvFunction, *pads),
+        functional,
+        tuple(cases),
+        saves_no_input=True,
+        sizes=SIZES[f"Conv{ndim}d"],
+    )
 
 
 def transposed_convolution(ndim: int) -> Layer:
@@ -45,7 +89,14 @@ def transposed_convolution(ndim: int) -> Layer:
         case(2, 1, 2, inputs=plane(ndim, 0, 2, extra=-1)),
     ]
     module, functional = getattr(conv, f"ConvTranspose{ndim}d"), getattr(conv, f"conv_transpose{ndim}d")
-    return Layer(module, (conv.ConvTransposeFunction,), functional, tuple(cases), saves_no_input=True)
+    return Layer(
+        module,
+        (conv.ConvTransposeFunction,),
+        functional,
+        tuple(cases),
+        saves_no_input=True,
+        sizes=SIZES[f"ConvTranspose{ndim}d"],
+    )
 
 
 ROWS: tuple[Layer, ...] = (

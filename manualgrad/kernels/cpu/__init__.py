@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import normalization, piecewise
+from . import conv, normalization, piecewise
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS}
+TWINS: dict[type, Twin] = {**conv.TWINS, **normalization.TWINS, **piecewise.TWINS}
