@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import normalization, piecewise
+from . import activation, exponential, gating, leaky, normalization, piecewise
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS}
+TWINS: dict[type, Twin] = {
+    **activation.TWINS,
+    **exponential.TWINS,
+    **gating.TWINS,
+    **leaky.TWINS,
+    **normalization.TWINS,
+    **piecewise.TWINS,
+}
