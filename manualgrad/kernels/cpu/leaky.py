@@ -84,7 +84,7 @@ def prelu_last_backward(x, g, weight, grad_x, grad_weight, rows, channels, parts
 class PReLUCPU(PReLUFunction):
     @staticmethod
     def runs(x: Tensor, weight: Tensor) -> tuple[int, int, int, int, int]:
-        """Runs, how long one is, channels; into how many tiles of which length a run is cut"""
+        """Runs, how long one is, channels; the tiles of a run, and the length of one"""
         channels = weight.numel()
         runs = channels * math.prod(x.shape[:1]) if channels > 1 else 1
         count = x.numel() // runs

@@ -1,5 +1,5 @@
-"""Kernels of ``layers/piecewise.py``: one pass over memory each. ATen's forwards are such a pass already, but for
-the two in which the formula takes several.
+"""Kernels of ``layers/piecewise.py``: one pass over memory each. ATen's forwards are such a pass already,
+but for the two in which the formula takes several.
 """
 
 from __future__ import annotations
