@@ -14,7 +14,7 @@ LANDMARKS = given(
     -INF, -200.0, -20.0, -3.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, 3.0, 6.0, 20.0, 200.0, INF, NAN
 )  # fmt: skip
 SHAPES = (real(4, 5), real(2, 3, 2, 2), real(5), real(0, 5), real())
-SIZES = (real(128, 512), real(128, 32, 28, 28), real(16, 64, 112, 112))
+SIZES = (real(128, 512), real(128, 32, 28, 28), real(8, 64, 112, 112))
 
 
 def elementwise(module, function, functional, *options: dict, required: bool = False) -> Layer:

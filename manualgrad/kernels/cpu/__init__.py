@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import conv, normalization, piecewise
+from . import (
+    activation,
+    conv,
+    exponential,
+    gating,
+    leaky,
+    normalization,
+    piecewise,
+)
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**conv.TWINS, **normalization.TWINS, **piecewise.TWINS}
+TWINS: dict[type, Twin] = {
+    **activation.TWINS,
+    **conv.TWINS,
+    **exponential.TWINS,
+    **gating.TWINS,
+    **leaky.TWINS,
+    **normalization.TWINS,
+    **piecewise.TWINS,
+}

@@ -1,33 +1,76 @@
-"""Kernels of ``layers/piecewise.py``: one pass over memory each."""
+"""Kernels of ``layers/piecewise.py``: one pass over memory each. ATen's forwards are such a pass already,
+but for the two in which the formula takes several.
+"""
 
 from __future__ import annotations
 
-import torch
-from numba import prange
-from torch import Tensor
-
-from ...layers.piecewise import ReLUFunction
-from .. import Twin, plain
-from ._jit import compiled, like
+from ...layers.piecewise import (
+    SIXTH,
+    HardshrinkFunction,
+    HardsigmoidFunction,
+    HardswishFunction,
+    HardtanhFunction,
+    ReLUFunction,
+    SoftshrinkFunction,
+    ThresholdFunction,
+)
+from ._elementwise import elementwise
+from ._math import inlined
 
 __all__ = ["TWINS"]
 
 
-@compiled(y="n", g="n", grad_x="n")
-def relu_backward(y, g, grad_x, n):
-    for i in prange(n):
-        grad_x[i] = 0 if y[i] <= 0 else g[i]
+def relu_backward(y, g, a, b, T):
+    return T(0) if y <= T(0) else g
 
 
-class ReLUCPU(ReLUFunction):
-    @staticmethod
-    def backward(ctx, grad_y: Tensor):
-        if not plain(grad_y):
-            return ReLUFunction.backward(ctx, grad_y)
-        (y,) = ctx.saved_tensors
-        grad_x = torch.empty_like(y)
-        relu_backward(y, like(grad_y, y), grad_x, y.numel())
-        return grad_x, None
+def hardtanh_backward(x, g, a, b, T):
+    return T(0) if x <= a or x >= b else g
 
 
-TWINS = {ReLUFunction: Twin(ReLUCPU, smallest=4096)}
+@inlined
+def gate(x, T):
+    """min(max(x + 3, 0), 6)"""
+    v = x + T(3)
+    v = T(0) if v < T(0) else v
+    return T(6) if v > T(6) else v
+
+
+def hardsigmoid(x, a, b, T):
+    return gate(x, T) / T(6)
+
+
+def hardsigmoid_backward(x, g, a, b, T):
+    return g * T(SIXTH) if x > T(-3) and x < T(3) else T(0)
+
+
+def hardswish(x, a, b, T):
+    return x * gate(x, T) / T(6)
+
+
+def hardswish_backward(x, g, a, b, T):
+    between = g * (x / T(3) + T(0.5))
+    return T(0) if x <= T(-3) else between if x < T(3) else g
+
+
+def shrink_backward(x, g, a, b, T):
+    return T(0) if x >= -a and x <= a else g
+
+
+def threshold_backward(x, g, a, b, T):
+    return T(0) if x <= a else g
+
+
+TWINS = {
+    ReLUFunction: elementwise(ReLUFunction, backward=relu_backward, gradients=2, smallest=4096),
+    HardtanhFunction: elementwise(
+        HardtanhFunction, backward=hardtanh_backward, options=("min_val", "max_val"), gradients=4
+    ),
+    HardsigmoidFunction: elementwise(HardsigmoidFunction, forward=hardsigmoid, backward=hardsigmoid_backward),
+    HardswishFunction: elementwise(HardswishFunction, forward=hardswish, backward=hardswish_backward),
+    HardshrinkFunction: elementwise(HardshrinkFunction, backward=shrink_backward, options=("lambd",)),
+    SoftshrinkFunction: elementwise(SoftshrinkFunction, backward=shrink_backward, options=("lambd",)),
+    ThresholdFunction: elementwise(
+        ThresholdFunction, backward=threshold_backward, options=("threshold",), gradients=3
+    ),
+}
