@@ -14,6 +14,7 @@ SIZES = {
     3: ((8, 16, 8, 14, 14), (4, 32, 8, 56, 56), (4, 64, 16, 56, 56)),
 }
 
+
 def batch_normalization(ndim: int) -> Layer:
     x = plane(ndim, 3, 2, extra=-2)
     cases = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import batchnorm, normalization, piecewise
+from . import batchnorm, instancenorm, normalization, piecewise
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**batchnorm.TWINS, **normalization.TWINS, **piecewise.TWINS}
+TWINS: dict[type, Twin] = {**batchnorm.TWINS, **instancenorm.TWINS, **normalization.TWINS, **piecewise.TWINS}

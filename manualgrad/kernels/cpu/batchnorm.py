@@ -18,7 +18,7 @@ from ...layers.batchnorm import BatchNormEvalFunction, BatchNormFunction
 from .. import Twin, plain
 from ._jit import compiled, inlined, like
 
-__all__ = ["TWINS", "channel_statistics", "channel_sums", "column_statistics"]
+__all__ = ["CHUNK", "PARTS", "TWINS", "channel_statistics", "channel_sums", "column_statistics", "dense"]
 
 # Numbers that are added in the precision of the input, before sums go on in float64: few enough to be exact
 # to its last digits, and to be in the cache when they are read for the second time.
@@ -213,9 +213,7 @@ def rows_forward(x, weight, bias, y, mean, var, rows, channels, eps, fixed, part
     g="rows, channels", x="rows, channels?", weight="channels?", mean="channels", var="channels",
     grad_x="rows, channels?", grad_weight="channels", grad_bias="channels",
 )  # fmt: skip
-def rows_backward(
-    g, x, weight, mean, var, grad_x, grad_weight, grad_bias, rows, channels, eps, fixed, parts
-):
+def rows_backward(g, x, weight, mean, var, grad_x, grad_weight, grad_bias, rows, channels, eps, fixed, parts):
     T = g.dtype.type
     values = x if x.size else g
     sums_g = np.zeros((parts, channels))
@@ -328,9 +326,9 @@ def gradients(
     return grad_x, grad_weight if need_weight else None, grad_bias if need_bias else None
 
 
-def dense(x: Tensor, *parameters: Tensor | None) -> bool:
+def dense(x: Tensor, *others) -> bool:
     """Whether parameters, and given statistics, are contiguous."""
-    return all(p is None or p.is_contiguous() for p in parameters if not isinstance(p, float))
+    return not any(isinstance(other, Tensor) and not other.is_contiguous() for other in others)
 
 
 class BatchNormCPU(BatchNormFunction):
