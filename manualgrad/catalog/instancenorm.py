@@ -8,6 +8,12 @@ from .samples import case, plane, real
 
 __all__ = ["ROWS"]
 
+SIZES = {
+    1: ((32, 16, 100), (32, 64, 1024), (64, 128, 1024)),
+    2: ((128, 32, 28, 28), (32, 64, 56, 56), (8, 64, 112, 112)),
+    3: ((8, 16, 8, 14, 14), (4, 32, 8, 56, 56), (4, 64, 16, 56, 56)),
+}
+
 
 def instance_normalization(ndim: int) -> Layer:
     x = plane(ndim, 2, 2, extra=-2)
@@ -27,7 +33,8 @@ def instance_normalization(ndim: int) -> Layer:
         ]
     module = getattr(instancenorm, f"InstanceNorm{ndim}d")
     functions = (instancenorm.InstanceNormFunction, batchnorm.BatchNormEvalFunction)
-    return Layer(module, functions, instancenorm.instance_norm, tuple(cases))
+    sizes = tuple(case(shape[1], affine=True, inputs=real(*shape)) for shape in SIZES[ndim])
+    return Layer(module, functions, instancenorm.instance_norm, tuple(cases), sizes=sizes)
 
 
 ROWS: tuple[Layer, ...] = (*(instance_normalization(ndim) for ndim in (1, 2, 3)),)

@@ -26,6 +26,11 @@ ROWS: tuple[Layer, ...] = (
             case(3, inputs=real(0, 3, 2)),
         ),
         edges=(case(3, inputs=EXTREME), case(3, k=0.0, inputs=EXTREME)),
+        sizes=(
+            case(5, inputs=real(16, 32, 14, 14)),
+            case(5, inputs=real(8, 64, 55, 55)),
+            case(5, inputs=real(16, 96, 55, 55)),
+        ),
     ),
     Layer(
         local_response.CrossMapLRN2d,
@@ -36,6 +41,11 @@ ROWS: tuple[Layer, ...] = (
             case(4, alpha=0.9, beta=1.5, k=0.5, inputs=real(1, 2, 1, 2)),
             case(3, 0.7, 0.6, 2.0, inputs=real(2, 1, 1, 2)),
             case(5, inputs=real(0, 2, 1, 2)),
+        ),
+        sizes=(
+            case(5, inputs=real(16, 32, 14, 14)),
+            case(5, inputs=real(8, 64, 55, 55)),
+            case(5, inputs=real(16, 96, 55, 55)),
         ),
         note="with more than size // 2 channels torch's gradient is not the derivative of its forward",
     ),

@@ -38,6 +38,11 @@ ROWS: tuple[Layer, ...] = (
             case(2, 4, inputs=real(3, 4)),
             case(2, 4, inputs=real(0, 4, 3)),
         ),
+        sizes=(
+            case(8, 32, inputs=real(32, 32, 14, 14)),
+            case(32, 64, inputs=real(32, 64, 56, 56)),
+            case(32, 256, inputs=real(8, 256, 56, 56)),
+        ),
     ),
     Layer(
         normalization.RMSNorm,
@@ -49,6 +54,11 @@ ROWS: tuple[Layer, ...] = (
             case((5,), elementwise_affine=False, inputs=real(4, 5)),
             case((5,), inputs=real(5)),
             case((5,), inputs=real(0, 5)),
+        ),
+        sizes=(
+            case((64,), inputs=real(128, 64)),
+            case((512,), inputs=real(1024, 512)),
+            case((768,), inputs=real(8, 1024, 768)),
         ),
     ),
 )

@@ -38,5 +38,10 @@ ROWS: tuple[Layer, ...] = (
             call(real(3, 0)),
             call(real(), dim=0),
         ),
+        sizes=(
+            call(real(128, 64)),
+            call(real(1024, 512), dim=-1),
+            call(real(32, 64, 56, 56)),
+        ),
     ),
 )

@@ -29,6 +29,11 @@ ROWS: tuple[Layer, ...] = (
             case(2, track_running_stats=False, inputs=X, training=False),
         ),
         edges=(case(2, inputs=real(0, 2, 3), training=False),),
+        sizes=(
+            case(32, inputs=real(128, 32, 28, 28)),
+            case(64, inputs=real(32, 64, 56, 56)),
+            case(64, inputs=real(16, 64, 112, 112)),
+        ),
         note="in one process, as here, it is BatchNorm; tests/test_sync_batchnorm.py runs it in two",
     ),
 )

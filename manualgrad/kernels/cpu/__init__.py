@@ -5,9 +5,11 @@ from __future__ import annotations
 from .. import Twin
 from . import (
     activation,
+    batchnorm,
     conv,
     exponential,
     gating,
+    instancenorm,
     leaky,
     normalization,
     piecewise,
@@ -17,9 +19,11 @@ __all__ = ["TWINS"]
 
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
+    **batchnorm.TWINS,
     **conv.TWINS,
     **exponential.TWINS,
     **gating.TWINS,
+    **instancenorm.TWINS,
     **leaky.TWINS,
     **normalization.TWINS,
     **piecewise.TWINS,

@@ -1,4 +1,7 @@
-"""Kernels of ``layers/normalization.py``: a row, which fits into the cache, comes from memory once."""
+"""Kernels of ``layers/normalization.py``: rows, and groups, come from memory once and are in a cache then.
+
+RMSNorm is LayerNorm with a mean that is taken to be 0, and shares its loops, which get no mean then.
+"""
 
 from __future__ import annotations
 
@@ -9,73 +12,144 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from ...layers.normalization import LayerNormFunction
+from ...layers.normalization import GroupNormFunction, LayerNormFunction, RMSNormFunction
 from .. import Twin, plain
-from ._jit import compiled
+from ._jit import compiled, inlined
+from .batchnorm import CHUNK, PARTS, channel_statistics, dense
 
-__all__ = ["TWINS"]
-
-# Rows are summed in so many parts, whatever the number of threads, so that results do not depend on it.
-PARTS = 16
+__all__ = ["TWINS", "group_gradients", "standardized_groups"]
 
 
-@compiled(x="rows, count", weight="count?", bias="count?", y="rows, count", mean="rows", rstd="rows")
+@inlined
+def mean_square(x):
+    """Of the numbers of a row, in float64."""
+    T = x.dtype.type
+    total = 0.0
+    for start in range(0, x.size, CHUNK):
+        part = T(0)
+        for i in range(start, min(start + CHUNK, x.size)):
+            part += x[i] * x[i]
+        total += part
+    return total / x.size
+
+
+@compiled(x="rows, count", weight="count?", bias="count?", y="rows, count", mean="rows?", rstd="rows")
 def layer_norm_forward(x, weight, bias, y, mean, rstd, rows, count, eps):
     T = x.dtype.type
+    one_plane = x.reshape((1, rows, count))
     for row in prange(rows):
-        total = T(0)
-        for i in range(count):
-            total += x[row, i]
-        mu = total / T(count)
-        squares = T(0)
-        for i in range(count):
-            squares += (x[row, i] - mu) * (x[row, i] - mu)
-        r = T(1) / np.sqrt(squares / T(count) + T(eps))
-        mean[row] = mu
+        mu = T(0)
+        if mean.size:
+            m, v = channel_statistics(one_plane, row)
+            mu = T(m)
+            mean[row] = mu
+        else:
+            v = mean_square(x[row])
+        r = T(1 / np.sqrt(v + eps))
         rstd[row] = r
-        for i in range(count):
-            w = weight[i] if weight.size else T(1)
-            b = bias[i] if bias.size else T(0)
-            y[row, i] = (x[row, i] - mu) * r * w + b
+        if weight.size and bias.size:
+            for i in range(count):
+                y[row, i] = (x[row, i] - mu) * r * weight[i] + bias[i]
+        elif weight.size:
+            for i in range(count):
+                y[row, i] = (x[row, i] - mu) * r * weight[i]
+        else:
+            for i in range(count):
+                y[row, i] = (x[row, i] - mu) * r
+
+
+@inlined
+def row_sums(g, x, weight, mu):
+    """Σ ĝ and Σ ĝ (x − μ) of a row, in float64."""
+    T = x.dtype.type
+    sum_g = 0.0
+    sum_g_x = 0.0
+    for start in range(0, x.size, CHUNK):
+        stop = min(start + CHUNK, x.size)
+        part_g = T(0)
+        part_g_x = T(0)
+        if weight.size:
+            for i in range(start, stop):
+                part_g += g[i] * weight[i]
+                part_g_x += g[i] * weight[i] * (x[i] - mu)
+        else:
+            for i in range(start, stop):
+                part_g += g[i]
+                part_g_x += g[i] * (x[i] - mu)
+        sum_g += part_g
+        sum_g_x += part_g_x
+    return sum_g, sum_g_x
 
 
 @compiled(
-    x="rows, count", g="rows, count", weight="count?", mean="rows", rstd="rows",
-    grad_x="rows, count", grad_weight="parts, count", grad_bias="parts, count",
+    x="rows, count", g="rows, count", weight="count?", mean="rows?", rstd="rows", grad_x="rows, count?",
+    grad_weight="parts, count?", grad_bias="parts, count?",
 )  # fmt: skip
 def layer_norm_backward(x, g, weight, mean, rstd, grad_x, grad_weight, grad_bias, rows, count, parts):
     T = x.dtype.type
     for part in prange(parts):
-        for i in range(count):
-            grad_weight[part, i] = 0
-            grad_bias[part, i] = 0
+        if grad_weight.size:
+            grad_weight[part] = 0
+        if grad_bias.size:
+            grad_bias[part] = 0
         for row in range(part * rows // parts, (part + 1) * rows // parts):
-            mu, r = mean[row], rstd[row]
-            sum_g = T(0)
-            sum_g_x_hat = T(0)
+            r = rstd[row]
+            mu = mean[row] if mean.size else T(0)
+            if grad_weight.size:
+                for i in range(count):
+                    grad_weight[part, i] += g[row, i] * (x[row, i] - mu) * r
+            if grad_bias.size:
+                for i in range(count):
+                    grad_bias[part, i] += g[row, i]
+            if grad_x.size:
+                sum_g, sum_g_x = row_sums(g[row], x[row], weight, mu)
+                mean_g = T(sum_g / count) if mean.size else T(0)
+                slope = r * r * T(sum_g_x / count)
+                if weight.size:
+                    for i in range(count):
+                        grad_x[row, i] = r * (g[row, i] * weight[i] - mean_g - (x[row, i] - mu) * slope)
+                else:
+                    for i in range(count):
+                        grad_x[row, i] = r * (g[row, i] - mean_g - (x[row, i] - mu) * slope)
+    if grad_weight.size:
+        for part in range(1, parts):
             for i in range(count):
-                x_hat = (x[row, i] - mu) * r
-                g_hat = g[row, i] * (weight[i] if weight.size else T(1))
-                sum_g += g_hat
-                sum_g_x_hat += g_hat * x_hat
-                grad_weight[part, i] += g[row, i] * x_hat
-                grad_bias[part, i] += g[row, i]
-            sum_g /= T(count)
-            sum_g_x_hat /= T(count)
+                grad_weight[0, i] += grad_weight[part, i]
+    if grad_bias.size:
+        for part in range(1, parts):
             for i in range(count):
-                x_hat = (x[row, i] - mu) * r
-                g_hat = g[row, i] * (weight[i] if weight.size else T(1))
-                grad_x[row, i] = r * (g_hat - sum_g - x_hat * sum_g_x_hat)
+                grad_bias[0, i] += grad_bias[part, i]
+
+
+def row_gradients(ctx, grad_y: Tensor, mean: Tensor | None, rstd: Tensor, x: Tensor, weight: Tensor | None):
+    """Gradients of x, weight and bias, of which the last is as the weight's where there is none."""
+    rows = rstd.numel()
+    x = x.contiguous()
+    count = x.numel() // rows
+    parts = min(PARTS, rows)
+    need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+    need_bias = need_bias and mean is not None
+    grad_x = torch.empty_like(x) if need_x else None
+    grad_weight = x.new_empty(parts, *x.shape[-ctx.ndim :]) if need_weight else None
+    grad_bias = x.new_empty(parts, *x.shape[-ctx.ndim :]) if need_bias else None
+    layer_norm_backward(
+        x, grad_y.contiguous(), weight, mean, rstd, grad_x, grad_weight, grad_bias, rows, count, parts
+    )
+    return (
+        grad_x,
+        None if grad_weight is None else grad_weight[0],
+        None if grad_bias is None else grad_bias[0],
+    )
 
 
 class LayerNormCPU(LayerNormFunction):
     @staticmethod
     def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None, ndim: int, eps: float):
         x = x.contiguous()
-        shape = x.shape
-        rows = math.prod(shape[:-ndim])
+        batch = x.shape[:-ndim]
+        rows = math.prod(batch)
         y = torch.empty_like(x)
-        mean, rstd = x.new_empty(2, *shape[:-ndim], *(1,) * ndim).unbind()
+        mean, rstd = x.new_empty(2, *batch, *(1,) * ndim).unbind()
         layer_norm_forward(x, weight, bias, y, mean, rstd, rows, x.numel() // rows, eps)
         return y, mean, rstd
 
@@ -84,24 +158,143 @@ class LayerNormCPU(LayerNormFunction):
         if not plain(grad_y):
             return LayerNormFunction.backward(ctx, grad_y, _mean, _rstd)
         x, weight, mean, rstd = ctx.saved_tensors
+        return *row_gradients(ctx, grad_y, mean, rstd, x, weight), None, None
+
+
+class RMSNormCPU(RMSNormFunction):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor | None, ndim: int, eps: float):
         x = x.contiguous()
-        rows = mean.numel()
-        count = x.numel() // rows
-        parts = min(PARTS, rows)
-        grad_x = torch.empty_like(x)
-        grad_weight, grad_bias = x.new_empty(2, parts, count).unbind()
-        layer_norm_backward(
-            x, grad_y.contiguous(), weight, mean, rstd, grad_x, grad_weight, grad_bias, rows, count, parts
-        )
-        normalized = x.shape[-ctx.ndim :]
-        _, need_weight, need_bias, *_ = ctx.needs_input_grad
-        return (
-            grad_x,
-            grad_weight.sum(0).reshape(normalized) if need_weight else None,
-            grad_bias.sum(0).reshape(normalized) if need_bias else None,
-            None,
-            None,
-        )
+        batch = x.shape[:-ndim]
+        rows = math.prod(batch)
+        y = torch.empty_like(x)
+        rrms = x.new_empty(*batch, *(1,) * ndim)
+        layer_norm_forward(x, weight, None, y, None, rrms, rows, x.numel() // rows, eps)
+        return y, rrms
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor, _rrms):
+        if not plain(grad_y):
+            return RMSNormFunction.backward(ctx, grad_y, _rrms)
+        x, weight, rrms = ctx.saved_tensors
+        grad_x, grad_weight, _ = row_gradients(ctx, grad_y, None, rrms, x, weight)
+        return grad_x, grad_weight, None, None
 
 
-TWINS = {LayerNormFunction: Twin(LayerNormCPU)}
+@compiled(
+    x="samples * groups, per, size", weight="groups * per?", bias="groups * per?",
+    y="samples * groups, per, size", mean="samples * groups", var="samples * groups", rstd="samples * groups",
+)  # fmt: skip
+def group_norm_forward(x, weight, bias, y, mean, var, rstd, samples, groups, per, size, eps):
+    T = x.dtype.type
+    one_plane = x.reshape((1, samples * groups, per * size))
+    for row in prange(samples * groups):
+        m, v = channel_statistics(one_plane, row)
+        mu = T(m)
+        r = T(1 / np.sqrt(v + eps))
+        mean[row] = mu
+        var[row] = v
+        rstd[row] = r
+        for k in range(per):
+            channel = row % groups * per + k
+            scale = r * weight[channel] if weight.size else r
+            shift = bias[channel] if bias.size else T(0)
+            for s in range(size):
+                y[row, k, s] = (x[row, k, s] - mu) * scale + shift
+
+
+@compiled(
+    x="samples * groups, per, size", g="samples * groups, per, size", weight="groups * per?",
+    mean="samples * groups", rstd="samples * groups", grad_x="samples * groups, per, size?",
+    sums_g="samples, groups * per", sums_g_x="samples, groups * per",
+)  # fmt: skip
+def group_norm_backward(x, g, weight, mean, rstd, grad_x, sums_g, sums_g_x, samples, groups, per, size):
+    T = x.dtype.type
+    for row in prange(samples * groups):
+        sample, group = row // groups, row % groups
+        mu, r = mean[row], rstd[row]
+        sum_g = 0.0
+        sum_g_x = 0.0
+        for k in range(per):
+            channel = group * per + k
+            channel_g = 0.0
+            channel_g_x = 0.0
+            for start in range(0, size, CHUNK):
+                part_g = T(0)
+                part_g_x = T(0)
+                for s in range(start, min(start + CHUNK, size)):
+                    part_g += g[row, k, s]
+                    part_g_x += g[row, k, s] * (x[row, k, s] - mu)
+                channel_g += part_g
+                channel_g_x += part_g_x
+            sums_g[sample, channel] = channel_g
+            sums_g_x[sample, channel] = T(channel_g_x) * r
+            sum_g += channel_g * weight[channel] if weight.size else channel_g
+            sum_g_x += channel_g_x * weight[channel] if weight.size else channel_g_x
+        if grad_x.size:
+            mean_g = T(sum_g / (per * size))
+            slope = r * r * T(sum_g_x / (per * size))
+            for k in range(per):
+                w = weight[group * per + k] if weight.size else T(1)
+                for s in range(size):
+                    grad_x[row, k, s] = r * (g[row, k, s] * w - mean_g - (x[row, k, s] - mu) * slope)
+    for sample in range(1, samples):
+        for channel in range(groups * per):
+            sums_g[0, channel] += sums_g[sample, channel]
+            sums_g_x[0, channel] += sums_g_x[sample, channel]
+
+
+def standardized_groups(x: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float):
+    """Output, and mean, variance and r, which have the shape (B, G, 1), of (B, C, *)."""
+    x = x.contiguous()
+    samples, channels = x.shape[:2]
+    y = torch.empty_like(x)
+    mean, var, rstd = x.new_empty(3, samples, groups, 1).unbind()
+    size = x.numel() // (samples * channels)
+    group_norm_forward(x, weight, bias, y, mean, var, rstd, samples, groups, channels // groups, size, eps)
+    return y, mean, var, rstd
+
+
+def group_gradients(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    mean: Tensor,
+    rstd: Tensor,
+    groups: int,
+    needed: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of x, weight and bias, as ``needed``."""
+    need_x, need_weight, need_bias = needed
+    x = x.contiguous()
+    samples, channels = x.shape[:2]
+    grad_x = torch.empty_like(x) if need_x else None
+    sums_g, sums_g_x = x.new_empty(2, samples, channels).unbind()
+    size = x.numel() // (samples * channels)
+    group_norm_backward(
+        x, grad_y.contiguous(), weight, mean, rstd, grad_x, sums_g, sums_g_x,
+        samples, groups, channels // groups, size,
+    )  # fmt: skip
+    return grad_x, sums_g_x[0] if need_weight else None, sums_g[0] if need_bias else None
+
+
+class GroupNormCPU(GroupNormFunction):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None, num_groups: int, eps: float):
+        y, mean, _, rstd = standardized_groups(x, weight, bias, num_groups, eps)
+        return y, mean, rstd
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor, _mean, _rstd):
+        if not plain(grad_y):
+            return GroupNormFunction.backward(ctx, grad_y, _mean, _rstd)
+        x, weight, mean, rstd = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:3]
+        return *group_gradients(grad_y, x, weight, mean, rstd, ctx.num_groups, needed), None, None
+
+
+TWINS = {
+    LayerNormFunction: Twin(LayerNormCPU, takes=dense, asks="contiguous parameters"),
+    GroupNormFunction: Twin(GroupNormCPU, takes=dense, asks="contiguous parameters"),
+    RMSNormFunction: Twin(RMSNormCPU, takes=dense, asks="contiguous parameters"),
+}
