@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import normalization, piecewise
+from . import normalization, piecewise, pooling
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS}
+TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS, **pooling.TWINS}
