@@ -70,12 +70,21 @@ class MaxPoolFunction(Function):
     Backward   only the winner is responsible; where windows overlap, one x_j may win several:
                ∂L/∂x_j = Σ_{o: m(o) = j} g_o
     Shapes     x: (*, *I);   y, m: (*, *O);   m counts the elements of the plane *I
-    Saves      m: neither x nor y
+    Saves      m: neither x nor y. Unless the caller asks for m (return_indices), a kernel may return and
+               save in its place what tells it in fewer bytes
     Source     Riesenhuber, Poggio 1999, doi:10.1038/14819
     """
 
     @staticmethod
-    def forward(x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool):
+    def forward(
+        x: Tensor,
+        kernel: Ints,
+        stride: Ints,
+        padding: Ints,
+        dilation: Ints,
+        ceil_mode: bool,
+        return_indices: bool,
+    ):
         y, winner = MAX_POOL[len(kernel)](x, kernel, stride, padding, dilation, ceil_mode)
         return own(y), winner
 
@@ -90,7 +99,7 @@ class MaxPoolFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor, _winner):
         (winner,) = ctx.saved_tensors
-        return scatter_to_winners(grad_y, winner, ctx.plane), None, None, None, None, None
+        return scatter_to_winners(grad_y, winner, ctx.plane), None, None, None, None, None, None
 
 
 def scatter_to_winners(grad_y: Tensor, winner: Tensor, plane: Ints) -> Tensor:
@@ -262,7 +271,7 @@ def _max_pool(
     # torch's autocast knows max_pool3d, but not the operator that also returns indices.
     autocast = FLOAT32_ON_CPU if ndim == 3 and not return_indices else UNCHANGED
     padding, dilation = per_axis(name, "padding", padding, ndim), per_axis(name, "dilation", dilation, ndim)
-    options = (padding, dilation, ceil_mode)
+    options = (padding, dilation, ceil_mode, return_indices)
     y, winner = apply(MaxPoolFunction, input, kernel, stride, *options, autocast=autocast)
     return (y, winner) if return_indices else y
 

@@ -13,6 +13,7 @@ from . import (
     leaky,
     normalization,
     piecewise,
+    pooling,
 )
 
 __all__ = ["TWINS"]
@@ -27,4 +28,5 @@ TWINS: dict[type, Twin] = {
     **leaky.TWINS,
     **normalization.TWINS,
     **piecewise.TWINS,
+    **pooling.TWINS,
 }
