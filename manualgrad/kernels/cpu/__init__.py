@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import normalization, piecewise
+from . import batchnorm_activation, normalization, piecewise
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS}
+TWINS: dict[type, Twin] = {**batchnorm_activation.TWINS, **normalization.TWINS, **piecewise.TWINS}
