@@ -39,6 +39,7 @@ from . import functional
 from .layers.activation import LogSigmoid, Sigmoid, Softplus, Softsign, Tanh, Tanhshrink
 from .layers.adaptive import AdaptiveLogSoftmaxWithLoss
 from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from .layers.batchnorm_activation import BatchNormActivation
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss, NLLLoss2d
 from .layers.ctc import CTCLoss
@@ -150,6 +151,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "BatchNormActivation",
     "Bilinear",
     "Buffer",
     "CTCLoss",

@@ -25,7 +25,9 @@ __all__ = ["SwapReport", "swap", "swapped", "unswap"]
 Selection = type[nn.Module] | str | Iterable[type[nn.Module] | str] | None
 
 OURS: dict[type[nn.Module], type[nn.Module]] = {
-    row.torch_module: row.module for row in CATALOG if row.module is not None and row.functions
+    row.torch_module: row.module
+    for row in CATALOG
+    if row.module is not None and row.functions and row.counterpart is None
 }
 OURS |= {getattr(nn, name): getattr(lazy, name) for name in lazy.__all__}
 OURS[torch_linear.NonDynamicallyQuantizableLinear] = NonDynamicallyQuantizableLinear  # in MultiheadAttention

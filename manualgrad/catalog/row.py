@@ -126,6 +126,8 @@ class Layer:
         random: whether forward draws random numbers.
         note: what differs from the rule, and why.
         sizes: three cases of ordinary size, from MNIST's to ImageNet's, to be timed.
+        counterpart: of a block, which is several of torch's layers in one, a class of modules that calls them
+            one after the other.
         reference: a function in torch's place, where torch's own does not know float64; a test of its own
             then compares with torch's.
     """
@@ -139,6 +141,7 @@ class Layer:
     random: bool = False
     note: str = ""
     sizes: tuple[Case, ...] = ()
+    counterpart: type[nn.Sequential] | None = None
     reference: Callable | None = None
 
     @property
@@ -154,7 +157,7 @@ class Layer:
 
     @property
     def torch_module(self) -> type[nn.Module]:
-        return getattr(nn, self.name)
+        return self.counterpart or getattr(nn, self.name)
 
     @property
     def torch_functional(self) -> Callable:

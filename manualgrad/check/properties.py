@@ -239,7 +239,11 @@ def torchs_twin(module: nn.Module) -> nn.Module | None:
     twin = copy.deepcopy(module).double()
     changed = bool(unswap(twin).changed)
     references = {row.functional: row.reference for row in CATALOG if row.reference is not None}
+    blocks = {row.module: row.counterpart for row in CATALOG if row.counterpart is not None}
     for part in twin.modules():
+        if type(part) in blocks:
+            part.__class__ = blocks[type(part)]
+            changed = True
         if isinstance(part, Calls):
             name = part.function.__name__
             known = references.get(part.function) or getattr(nn.functional, name, None)

@@ -161,32 +161,58 @@ def batch_norm(
         ValueError: if ``eps`` is not positive, or a channel has one value only in training, which
             standardizing would turn into 0.
     """
-    check_tensors("batch_norm", input=input)
-    if input.dim() < 2:
-        raise RuntimeError(f"batch_norm: expected an input (B, C, *), but got shape {list(input.shape)}")
-    if eps <= 0:
-        raise ValueError(f"batch_norm: eps must be positive, but got {eps}")
-    if (running_mean is None) != (running_var is None):
-        raise ValueError("batch_norm: give both running_mean and running_var, or neither")
-    check_per_channel(
-        "batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
-    )
+    check_batch_norm("batch_norm", input, running_mean, running_var, weight, bias, training, eps)
     if not training:
-        if running_mean is None or running_var is None:
-            raise RuntimeError("batch_norm: running_mean and running_var must be given when training=False")
         return apply(BatchNormEvalFunction, input, running_mean, running_var, weight, bias, eps)
-    count = values_per_channel(input)
-    if count == 1:
+    y, mean, var = apply(BatchNormFunction, input, weight, bias, eps)
+    track(input, running_mean, running_var, mean, var, momentum)
+    return y
+
+
+def check_batch_norm(
+    name: str,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    eps: float,
+) -> None:
+    """Raise what :func:`batch_norm` says that it raises."""
+    check_tensors(name, input=input)
+    if input.dim() < 2:
+        raise RuntimeError(f"{name}: expected an input (B, C, *), but got shape {list(input.shape)}")
+    if eps <= 0:
+        raise ValueError(f"{name}: eps must be positive, but got {eps}")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError(f"{name}: give both running_mean and running_var, or neither")
+    check_per_channel(
+        name, input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
+    if not training and running_mean is None:
+        raise RuntimeError(f"{name}: running_mean and running_var must be given when training=False")
+    if training and values_per_channel(input) == 1:
         raise ValueError(
-            "batch_norm: expected more than 1 value per channel when training, "
+            f"{name}: expected more than 1 value per channel when training, "
             f"but got input size {list(input.shape)}"
         )
-    y, mean, var = apply(BatchNormFunction, input, weight, bias, eps)
-    if count:
+
+
+def track(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    momentum: float | Tensor,
+) -> None:
+    """Move the running statistics towards those of the batch x, the variance made unbiased."""
+    count = values_per_channel(x)
+    if count and running_mean is not None:
         with torch.no_grad():
             move_running(running_mean, mean, momentum)
             move_running(running_var, count / (count - 1) * var, momentum)
-    return y
 
 
 def move_running(running: Tensor | None, batch: Tensor, momentum: float | Tensor) -> None:
@@ -204,24 +230,28 @@ def step(module: nn.modules.batchnorm._NormBase) -> float | Tensor:
     return 0.0 if module.momentum is None else module.momentum
 
 
+def arguments(module: nn.modules.batchnorm._BatchNorm) -> tuple:
+    """What the functional is called with after its input; the batch is counted."""
+    momentum = step(module)
+    use_batch = module.training or (module.running_mean is None and module.running_var is None)
+    tracking = not module.training or module.track_running_stats
+    return (
+        module.running_mean if tracking else None,
+        module.running_var if tracking else None,
+        module.weight,
+        module.bias,
+        use_batch,
+        momentum,
+        module.eps,
+    )
+
+
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     # Which statistics, and how fast they move, is state of the module; the formula above knows only tensors.
     def forward(self, input: Tensor) -> Tensor:
         check_tensors(type(self).__name__, input=input)
         self._check_input_dim(input)
-        momentum = step(self)
-        use_batch = self.training or (self.running_mean is None and self.running_var is None)
-        tracking = not self.training or self.track_running_stats
-        return batch_norm(
-            input,
-            self.running_mean if tracking else None,
-            self.running_var if tracking else None,
-            self.weight,
-            self.bias,
-            use_batch,
-            momentum,
-            self.eps,
-        )
+        return batch_norm(input, *arguments(self))
 
 
 class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):

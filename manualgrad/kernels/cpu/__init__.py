@@ -6,6 +6,7 @@ from .. import Twin
 from . import (
     activation,
     batchnorm,
+    batchnorm_activation,
     conv,
     exponential,
     gating,
@@ -21,6 +22,7 @@ __all__ = ["TWINS"]
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
     **batchnorm.TWINS,
+    **batchnorm_activation.TWINS,
     **conv.TWINS,
     **exponential.TWINS,
     **gating.TWINS,

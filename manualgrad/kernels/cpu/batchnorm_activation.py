@@ -1,0 +1,341 @@
+"""Kernels of ``layers/batchnorm_activation.py``.
+
+A channel is the unit of work. Its statistics are taken in a first pass over its planes, and everything else
+is done in a second one, which often finds them in the cache. Forward writes the pooled output alone and a
+byte for each of its elements; backward finds h from these bytes in both of its passes, and never writes it
+unless it is the gradient of a residual.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from ...layers.batchnorm_activation import BatchNormActivationEvalFunction, BatchNormActivationFunction
+from .. import Twin, plain
+from ._jit import compiled, inlined
+
+__all__ = ["TWINS"]
+
+# Elements that are summed up in float32; longer planes are summed in float64, piece by piece.
+PIECE = 4096
+
+
+@inlined
+def sum_of(x):
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += x[i]
+    return total
+
+
+@inlined
+def squares_about(x, mu):
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += (x[i] - mu) * (x[i] - mu)
+    return total
+
+
+@inlined
+def statistics(x, c):
+    """Mean and variance of channel c of x, (n, channels, size)."""
+    T = x.dtype.type
+    n, _, size = x.shape
+    mean, squares, count = 0.0, 0.0, 0.0
+    for k in range(n):
+        for start in range(0, size, PIECE):
+            piece = x[k, c, start : start + PIECE]
+            mu = sum_of(piece) / T(piece.size)
+            delta = np.float64(mu) - mean
+            total = count + piece.size
+            squares += np.float64(squares_about(piece, mu)) + delta * delta * count * piece.size / total
+            mean += delta * piece.size / total
+            count = total
+    return mean, squares / max(count, 1.0)
+
+
+@inlined
+def before_activation(x, residual, mu, scale, b, v):
+    if residual.size:
+        for i in range(x.size):
+            v[i] = (x[i] - mu) * scale + b + residual[i]
+    else:
+        for i in range(x.size):
+            v[i] = (x[i] - mu) * scale + b
+
+
+@compiled(
+    x="n, channels, size", residual="n, channels, size?", weight="channels?", bias="channels?",
+    mean="channels", var="channels", y="n, channels, size",
+)  # fmt: skip
+def activated_forward(x, residual, weight, bias, mean, var, y, n, channels, size, eps, slope, training):
+    T = x.dtype.type
+    zero, a = T(0), T(slope)
+    for c in prange(channels):
+        if training:
+            mean[c], var[c] = statistics(x, c)
+        scale = (weight[c] if weight.size else T(1)) / np.sqrt(var[c] + T(eps))
+        b = bias[c] if bias.size else zero
+        for k in range(n):
+            y_k = y[k, c]
+            before_activation(x[k, c], residual[k, c], mean[c], scale, b, y_k)
+            if a != T(1):
+                for i in range(size):
+                    v = y_k[i]
+                    y_k[i] = (a * v if a != zero else zero) if v <= zero else v
+
+
+@compiled(
+    x="n, channels, size", g="n, channels, size", y="n, channels, size?", weight="channels?",
+    bias="channels?", mean="channels", var="channels", grad_x="n, channels, size",
+    grad_residual="n, channels, size?", grad_weight="channels", grad_bias="channels",
+)  # fmt: skip
+def activated_backward(
+    x, g, y, weight, bias, mean, var, grad_x, grad_residual, grad_weight, grad_bias, n, channels, size, eps,
+    slope, training,
+):  # fmt: skip
+    T = x.dtype.type
+    zero, one, a = T(0), T(1), T(slope)
+    for c in prange(channels):
+        mu = mean[c]
+        rstd = one / np.sqrt(var[c] + T(eps))
+        scale = (weight[c] if weight.size else one) * rstd
+        b = bias[c] if bias.size else zero
+        sum_h, sum_h_x = 0.0, 0.0
+        for k in range(n):
+            x_k, g_k, y_k, h_k = x[k, c], g[k, c], y[k, c], grad_x[k, c]
+            for i in range(size):
+                v = y_k[i] if y.size else (x_k[i] - mu) * scale + b
+                h_k[i] = (a * g_k[i] if a != zero else zero) if v <= zero else g_k[i]
+            for start in range(0, size, PIECE):
+                part, part_x = zero, zero
+                for i in range(start, min(start + PIECE, size)):
+                    part += h_k[i]
+                    part_x += h_k[i] * (x_k[i] - mu)
+                sum_h += part
+                sum_h_x += part_x
+        grad_bias[c] = sum_h
+        grad_weight[c] = sum_h_x * rstd
+        count = np.float64(n * size)
+        shift = T(sum_h / count) if training else zero
+        tilt = T(sum_h_x * rstd * rstd / count) if training else zero
+        for k in range(n):
+            x_k, h_k = x[k, c], grad_x[k, c]
+            if grad_residual.size:
+                grad_residual[k, c] = h_k
+            for i in range(size):
+                h_k[i] = (h_k[i] - shift - (x_k[i] - mu) * tilt) * scale
+
+
+@compiled(
+    x="n, channels, height, width", residual="n, channels, height, width?", weight="channels?",
+    bias="channels?", mean="channels", var="channels", y="n, channels, height // kh, width // kw",
+    winner="uint8: n, channels, height // kh, width // kw",
+)  # fmt: skip
+def pooled_forward(
+    x, residual, weight, bias, mean, var, y, winner, n, channels, height, width, kh, kw, eps, slope, training
+):
+    T = x.dtype.type
+    zero, a = T(0), T(slope)
+    planes = x.reshape(n, channels, height * width)
+    residuals = residual.reshape(n, channels, residual.size // max(n * channels, 1))
+    for c in prange(channels):
+        if training:
+            mean[c], var[c] = statistics(planes, c)
+        scale = (weight[c] if weight.size else T(1)) / np.sqrt(var[c] + T(eps))
+        b = bias[c] if bias.size else zero
+        band = kh * width
+        v = np.empty(band, x.dtype)
+        best = np.empty(width // kw, x.dtype)
+        place = np.empty(width // kw, np.int32)
+        for k in range(n):
+            for i in range(height // kh):
+                low, high = i * band, (i + 1) * band
+                before_activation(planes[k, c, low:high], residuals[k, c, low:high], mean[c], scale, b, v)
+                for j in range(width // kw):
+                    best[j] = v[j * kw]
+                    place[j] = 0
+                for tap in range(1, kh * kw):
+                    first = tap // kw * width + tap % kw
+                    for j in range(width // kw):
+                        other = v[first + j * kw]
+                        # Of several NaN the first one wins, as of several maxima.
+                        wins = other > best[j] or (other != other and best[j] == best[j])
+                        best[j] = other if wins else best[j]
+                        place[j] = tap if wins else place[j]
+                for j in range(width // kw):
+                    m = best[j]
+                    y[k, c, i, j] = (a * m if a != zero else zero) if m <= zero else m
+                    winner[k, c, i, j] = place[j] + (kh * kw if m <= zero else 0)
+
+
+@compiled(
+    x="n, channels, height, width", g="n, channels, height // kh, width // kw",
+    winner="uint8: n, channels, height // kh, width // kw", weight="channels?", mean="channels",
+    var="channels", grad_x="n, channels, height, width", grad_residual="n, channels, height, width?",
+    grad_weight="channels", grad_bias="channels",
+)  # fmt: skip
+def pooled_backward(
+    x, g, winner, weight, mean, var, grad_x, grad_residual, grad_weight, grad_bias, n, channels, height,
+    width, kh, kw, eps, slope, training,
+):  # fmt: skip
+    T = x.dtype.type
+    zero, one, a = T(0), T(1), T(slope)
+    taps = kh * kw
+    for c in prange(channels):
+        mu = mean[c]
+        rstd = one / np.sqrt(var[c] + T(eps))
+        scale = (weight[c] if weight.size else one) * rstd
+        offset = np.empty(2 * taps, np.int64)
+        for tap in range(2 * taps):
+            offset[tap] = tap % taps // kw * width + tap % kw
+        sum_h, sum_h_x = 0.0, 0.0
+        for k in range(n):
+            plane = x[k, c].reshape(height * width)
+            for i in range(height // kh):
+                part, part_x = zero, zero
+                for j in range(width // kw):
+                    w = winner[k, c, i, j]
+                    h = g[k, c, i, j] if w < taps else (a * g[k, c, i, j] if a != zero else zero)
+                    part += h
+                    part_x += h * (plane[i * kh * width + j * kw + offset[w]] - mu)
+                sum_h += part
+                sum_h_x += part_x
+        grad_bias[c] = sum_h
+        grad_weight[c] = sum_h_x * rstd
+        count = np.float64(n * height * width)
+        shift = T(sum_h / count) if training else zero
+        tilt = T(sum_h_x * rstd * rstd / count) if training else zero
+        for k in range(n):
+            plane, grad = x[k, c].reshape(height * width), grad_x[k, c].reshape(height * width)
+            for i in range(height * width):
+                grad[i] = (-shift - (plane[i] - mu) * tilt) * scale
+            for i in range(height // kh):
+                for j in range(width // kw):
+                    w = winner[k, c, i, j]
+                    h = g[k, c, i, j] if w < taps else (a * g[k, c, i, j] if a != zero else zero)
+                    grad[i * kh * width + j * kw + offset[w]] += h * scale
+            if grad_residual.size:
+                grad_z = grad_residual[k, c].reshape(height * width)
+                grad_z[:] = zero
+                for i in range(height // kh):
+                    for j in range(width // kw):
+                        w = winner[k, c, i, j]
+                        h = g[k, c, i, j] if w < taps else (a * g[k, c, i, j] if a != zero else zero)
+                        grad_z[i * kh * width + j * kw + offset[w]] = h
+
+
+def plane(x: Tensor) -> tuple[int, int]:
+    """Height and width, of a row or an image."""
+    return (1, x.shape[2]) if x.dim() == 3 else (x.shape[2], x.shape[3])
+
+
+def forward(x, residual, mean, var, weight, bias, slope, window, eps, training):
+    """y and the winners; in training into ``mean`` and ``var`` the statistics."""
+    x = x.contiguous()
+    residual = None if residual is None else residual.contiguous()
+    n, channels = x.shape[:2]
+    if not window:
+        y = torch.empty_like(x)
+        size = math.prod(x.shape[2:])
+        activated_forward(
+            x, residual, weight, bias, mean, var, y, n, channels, size, eps, slope, training
+        )
+        return y, x.new_empty(0, dtype=torch.uint8)
+    places = [length // k for length, k in zip(x.shape[2:], window)]
+    y = x.new_empty(n, channels, *places)
+    winner = torch.empty(y.shape, dtype=torch.uint8)
+    kernel = (1, *window)[-2:]
+    pooled_forward(
+        x, residual, weight, bias, mean, var, y, winner, n, channels, *plane(x), *kernel, eps, slope, training
+    )
+    return y, winner
+
+
+def backward(ctx, g, need_residual, training):
+    """The gradients of x, the residual, w and b."""
+    x, weight, mean, var, bias, y, winner = ctx.saved_tensors
+    x, g = x.contiguous(), g.contiguous()
+    n, channels = x.shape[:2]
+    grad_x = torch.empty_like(x)
+    grad_residual = torch.empty_like(x) if need_residual else None
+    grad_weight, grad_bias = x.new_empty(2, channels).unbind()
+    gradients = (grad_x, grad_residual, grad_weight, grad_bias)
+    options = (ctx.eps, ctx.slope, training)
+    if ctx.window:
+        kernel = (1, *ctx.window)[-2:]
+        pooled_backward(
+            x, g, winner, weight, mean, var, *gradients, n, channels, *plane(x), *kernel, *options
+        )
+    else:
+        size = math.prod(x.shape[2:])
+        y = None if y is None else y.contiguous()
+        activated_backward(x, g, y, weight, bias, mean, var, *gradients, n, channels, size, *options)
+    return gradients
+
+
+class BatchNormActivationCPU(BatchNormActivationFunction):
+    @staticmethod
+    def forward(x: Tensor, residual: Tensor | None, weight, bias, slope: float, window, eps: float):
+        mean, var = x.new_empty(2, x.shape[1]).unbind()
+        y, winner = forward(x, residual, mean, var, weight, bias, slope, window, eps, True)
+        return y, mean, var, winner
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor, _mean, _var, _winner):
+        if not plain(grad_y):
+            return BatchNormActivationFunction.backward(ctx, grad_y, _mean, _var, _winner)
+        need_x, need_residual, need_weight, need_bias = ctx.needs_input_grad[:4]
+        grad_x, grad_residual, grad_weight, grad_bias = backward(ctx, grad_y, need_residual, True)
+        return (
+            grad_x if need_x else None,
+            grad_residual,
+            grad_weight if need_weight else None,
+            grad_bias if need_bias else None,
+            None,
+            None,
+            None,
+        )
+
+
+class BatchNormActivationEvalCPU(BatchNormActivationEvalFunction):
+    @staticmethod
+    def forward(x: Tensor, residual: Tensor | None, mean, var, weight, bias, slope: float, window, eps: float):
+        return forward(x, residual, mean, var, weight, bias, slope, window, eps, False)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor, _winner):
+        # Without x, which only the gradient of w asks for, there is no kernel.
+        if ctx.saved_tensors[0] is None or not plain(grad_y):
+            return BatchNormActivationEvalFunction.backward(ctx, grad_y, _winner)
+        need_x, need_residual, _, _, need_weight, need_bias = ctx.needs_input_grad[:6]
+        grad_x, grad_residual, grad_weight, grad_bias = backward(ctx, grad_y, need_residual, False)
+        return (
+            grad_x if need_x else None,
+            grad_residual,
+            None,
+            None,
+            grad_weight if need_weight else None,
+            grad_bias if need_bias else None,
+            None,
+            None,
+            None,
+        )
+
+
+def has_planes(x, *arguments) -> bool:
+    """Positions behind the channels, at least a few; with a pool as rows or images."""
+    window = arguments[-2]
+    return math.prod(x.shape[2:]) >= 8 and x.dim() > 2 and (not window or x.dim() < 5)
+
+
+ASKS = "at least 8 positions for each sample and channel, and no pool over volumes"
+TWINS = {
+    BatchNormActivationFunction: Twin(BatchNormActivationCPU, takes=has_planes, asks=ASKS),
+    BatchNormActivationEvalFunction: Twin(BatchNormActivationEvalCPU, takes=has_planes, asks=ASKS),
+}
