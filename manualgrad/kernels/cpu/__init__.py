@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import activation, exponential, gating, leaky, normalization, piecewise
+from . import activation, dropout, exponential, gating, leaky, normalization, piecewise
 
 __all__ = ["TWINS"]
 
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
+    **dropout.TWINS,
     **exponential.TWINS,
     **gating.TWINS,
     **leaky.TWINS,
