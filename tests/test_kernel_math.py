@@ -64,20 +64,21 @@ def test_over_float32(name):
     function, reference, limit = FUNCTIONS[name]
     got = mapped(made(function), NUMBERS).double().numpy()
     exact = reference(NUMBERS.double()).numpy()
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         rounded = exact.astype(np.float32)
     assert (np.isnan(got) == np.isnan(exact)).all()
     infinite = np.isinf(rounded)
     assert (got[infinite] == rounded[infinite]).all()
     finite = np.isfinite(rounded)
-    error = np.abs(got - exact)[finite] / np.spacing(np.abs(rounded[finite])).astype(np.float64)
-    assert error.max() <= limit, (
-        f"{error.max():.2f} units in the last place at {NUMBERS[finite][error.argmax()]}"
-    )
+    units = np.abs(got[finite] - exact[finite]) / np.spacing(np.abs(rounded[finite])).astype(np.float64)
+    worst = units.argmax()
+    assert units[worst] <= limit, f"{units[worst]:.2f} units in the last place at {NUMBERS[finite][worst]}"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_over_float64(name):
     function, reference, _ = FUNCTIONS[name]
     x = torch.cat([torch.linspace(-40, 40, 100_001, dtype=torch.float64), torch.from_numpy(SPECIAL).double()])
-    torch.testing.assert_close(mapped(made(function), x), reference(x), rtol=1e-13, atol=0, equal_nan=True)
+    torch.testing.assert_close(
+        mapped(made(function), x), reference(x), rtol=1e-13, atol=1e-320, equal_nan=True
+    )

@@ -90,7 +90,7 @@ class AlphaDropoutFunction(Function):
         a = AlphaDropoutFunction.factor(p)
         factor = a * mask.to(x.dtype)
         shift = a * SATURATION * (mask.to(x.dtype) - (1 - p))
-        return x.mul_(factor).add_(shift) if inplace else x * factor + shift
+        return x.mul_(factor).add_(shift) if inplace else torch.addcmul(shift, x, factor)
 
     @staticmethod
     def factor(p: float) -> float:

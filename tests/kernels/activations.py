@@ -1,4 +1,4 @@
-"""Draws for the kernels of all activations: ``activation``, ``exponential``, ``gating``, ``leaky``, ``piecewise``."""
+"""Draws for the kernels of all activations, which are on five pages."""
 
 from __future__ import annotations
 

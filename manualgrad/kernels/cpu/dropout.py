@@ -3,9 +3,9 @@
 torch draws the numbers one after the other from its generator, a Mersenne Twister: a batch of 624 words of 32
 bits, each batch computed from the last. Two words make a number u in [0, 1), and kept is where u < q. Here it
 is done with vector instructions, from the state that the generator has, and then the generator gets the state
-after the last number: so the same elements are dropped, and whatever is drawn next is the same too. (If another
-thread draws from torch's generator meanwhile, it may get some of these numbers.) On some processors torch has
-another stream; there it draws, and the bits are taken from its mask.
+after the last number: so the same elements are dropped, and whatever is drawn next is the same too. (Another
+thread that draws from torch's generator meanwhile may get some of these numbers again.) On some processors
+torch has another stream; there it draws, and the bits are taken from its mask.
 
 Bits stand in the order of memory, in words of 32, the lowest first.
 """
