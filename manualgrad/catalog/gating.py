@@ -31,5 +31,10 @@ ROWS: tuple[Layer, ...] = (
             case(0, inputs=real(0, 3)),
         ),
         edges=(case(inputs=ENDS),),
+        sizes=(
+            case(inputs=real(128, 512)),
+            case(inputs=real(16, 196, 768)),
+            case(1, inputs=real(8, 64, 112, 112)),
+        ),
     ),
 )

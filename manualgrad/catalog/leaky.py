@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..layers import leaky
-from .activation import LANDMARKS, SHAPES, elementwise
+from .activation import LANDMARKS, SHAPES, SIZES, elementwise
 from .row import Layer
 from .samples import case, real
 
@@ -22,6 +22,7 @@ ROWS: tuple[Layer, ...] = (
             case(num_parameters=5, init=0.5, inputs=real(0, 5)),
         ),
         edges=(case(inputs=LANDMARKS),),
+        sizes=(case(512, inputs=SIZES[0]), case(inputs=SIZES[1]), case(64, inputs=SIZES[2])),
     ),
     Layer(
         leaky.RReLU,
@@ -35,5 +36,6 @@ ROWS: tuple[Layer, ...] = (
         ),
         edges=(case(inputs=LANDMARKS), case(inputs=LANDMARKS, training=False)),
         random=True,
+        sizes=tuple(case(inputs=shape) for shape in SIZES),
     ),
 )

@@ -1,7 +1,7 @@
 """Dropout: zero a random part, and scale the rest so that the expectation stays.
 
 The mask is drawn by the functional, from torch's generator and in torch's order: with the same seed the same
-elements are dropped on the CPU. The Functions are deterministic.
+elements are dropped on the CPU. Forward and backward are deterministic.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..function import Function, apply, check_floating, check_tensors, transforming
+from ..kernels import choose
 
 __all__ = [
     "AlphaDropout",
@@ -43,8 +44,14 @@ class DropoutFunction(Function):
     """
 
     @staticmethod
+    def draw(x: Tensor, q: float) -> Tensor:
+        """m, for every element of x, with P(m = 1) = q"""
+        return torch.empty_like(x).bernoulli_(q).bool()
+
+    @staticmethod
     def forward(x: Tensor, mask: Tensor, scale: float, inplace: bool):
-        return x.mul_(mask).mul_(scale) if inplace else x * mask * scale
+        factor = mask.to(x.dtype) * scale
+        return x.mul_(factor) if inplace else x * factor
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -56,7 +63,7 @@ class DropoutFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (mask,) = ctx.saved_tensors
-        grad_x = grad_y * mask * ctx.scale
+        grad_x = grad_y * (mask.to(grad_y.dtype) * ctx.scale)
         return grad_x, None, None, None
 
 
@@ -74,11 +81,16 @@ class AlphaDropoutFunction(Function):
     """
 
     @staticmethod
+    def draw(x: Tensor, q: float) -> Tensor:
+        """m"""
+        return DropoutFunction.draw(x, q)
+
+    @staticmethod
     def forward(x: Tensor, mask: Tensor, p: float, inplace: bool):
         a = AlphaDropoutFunction.factor(p)
         factor = a * mask.to(x.dtype)
         shift = a * SATURATION * (mask.to(x.dtype) - (1 - p))
-        return x.mul_(factor).add_(shift) if inplace else x * factor + shift
+        return x.mul_(factor).add_(shift) if inplace else torch.addcmul(shift, x, factor)
 
     @staticmethod
     def factor(p: float) -> float:
@@ -95,7 +107,7 @@ class AlphaDropoutFunction(Function):
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         (mask,) = ctx.saved_tensors
-        grad_x = AlphaDropoutFunction.factor(ctx.p) * grad_y * mask
+        grad_x = grad_y * (mask.to(grad_y.dtype) * AlphaDropoutFunction.factor(ctx.p))
         return grad_x, None, None, None
 
 
@@ -120,19 +132,20 @@ def _drop(
         check_floating(name, RuntimeError, input=input)
     if whole_channels and p < 1 and input.dim() < 2:
         raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
+    # At p = 1 nothing is left to normalize, and torch returns zeros.
+    function = AlphaDropoutFunction if alpha and p < 1 else DropoutFunction
+    option = p if function is AlphaDropoutFunction else 1 / (1 - p) if p < 1 else 1
     if p == 1:
         mask = torch.zeros((), dtype=torch.bool, device=input.device)
+    elif whole_channels:
+        mask = function.draw(input.new_empty(*input.shape[:2], *(1,) * (input.dim() - 2)), 1 - p)
+    elif transforming():
+        mask = function.draw(input, 1 - p)
     else:
-        shape = (*input.shape[:2], *(1,) * (input.dim() - 2))
-        noise = input.new_empty(shape) if whole_channels else torch.empty_like(input)
-        mask = noise.bernoulli_(1 - p).bool()
-    if alpha and p < 1:  # at p = 1 nothing is left to normalize, and torch returns zeros
-        function, options = AlphaDropoutFunction, (mask, p)
-    else:
-        function, options = DropoutFunction, (mask, 1 / (1 - p) if p < 1 else 1)
+        mask = choose(function, (input, None, option, inplace)).draw(input, 1 - p)
     if inplace and transforming():
-        return input.copy_(apply(function, input, *options, False))
-    return apply(function, input, *options, inplace)
+        return input.copy_(apply(function, input, mask, option, False))
+    return apply(function, input, mask, option, inplace)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -89,8 +89,12 @@ def glu_forward(x, y, rows, half, tiles, width):
     for tile in prange(rows * tiles):
         row = tile // tiles
         start = tile % tiles * width
-        for i in range(start, min(start + width, half)):
-            y[row, i] = x[row, 0, i] * sigmoid(x[row, 1, i])
+        stop = min(start + width, half)
+        # Slices, as the compiler doesn't know that start is not negative.
+        a, b = x[row, 0, start:stop], x[row, 1, start:stop]
+        out = y[row, start:stop]
+        for i in range(out.size):
+            out[i] = a[i] * sigmoid(b[i])
 
 
 @compiled(x="rows, 2, half", g="rows, half", grad_x="rows, 2, half")
@@ -99,10 +103,14 @@ def glu_backward(x, g, grad_x, rows, half, tiles, width):
     for tile in prange(rows * tiles):
         row = tile // tiles
         start = tile % tiles * width
-        for i in range(start, min(start + width, half)):
-            sigma = sigmoid(x[row, 1, i])
-            grad_x[row, 0, i] = g[row, i] * sigma
-            grad_x[row, 1, i] = g[row, i] * (x[row, 0, i] * (sigma * (T(1) - sigma)))
+        stop = min(start + width, half)
+        a, b = x[row, 0, start:stop], x[row, 1, start:stop]
+        grad_a, grad_b = grad_x[row, 0, start:stop], grad_x[row, 1, start:stop]
+        grad_y = g[row, start:stop]
+        for i in range(grad_y.size):
+            sigma = sigmoid(b[i])
+            grad_a[i] = grad_y[i] * sigma
+            grad_b[i] = grad_y[i] * (a[i] * (sigma * (T(1) - sigma)))
 
 
 class GLUCPU(GLUFunction):

@@ -34,9 +34,12 @@ def prelu_forward(x, weight, y, runs, count, channels, tiles, width):
     for tile in prange(runs * tiles):
         run = tile // tiles
         start = tile % tiles * width
+        stop = min(start + width, count)
         w = weight[run % channels]
-        for i in range(start, min(start + width, count)):
-            y[run, i] = x[run, i] if x[run, i] > T(0) else w * x[run, i]
+        # Slices, as the compiler doesn't know that start is not negative.
+        x_here, y_here = x[run, start:stop], y[run, start:stop]
+        for i in range(x_here.size):
+            y_here[i] = x_here[i] if x_here[i] > T(0) else w * x_here[i]
 
 
 @compiled(
@@ -47,13 +50,14 @@ def prelu_backward(x, g, weight, grad_x, grad_weight, runs, count, channels, til
     for tile in prange(runs * tiles):
         run = tile // tiles
         start = tile % tiles * width
-        w = weight[run % channels]
         stop = min(start + width, count)
-        for i in range(start, stop):
-            grad_x[run, i] = g[run, i] if x[run, i] > T(0) else w * g[run, i]
+        w = weight[run % channels]
+        x_here, g_here, grad_here = x[run, start:stop], g[run, start:stop], grad_x[run, start:stop]
+        for i in range(x_here.size):
+            grad_here[i] = g_here[i] if x_here[i] > T(0) else w * g_here[i]
         total = T(0)
-        for i in range(start, stop):
-            total += g[run, i] * (T(0) if x[run, i] > T(0) else x[run, i])
+        for i in range(x_here.size):
+            total += g_here[i] * (T(0) if x_here[i] > T(0) else x_here[i])
         grad_weight[run, tile % tiles] = total
 
 
