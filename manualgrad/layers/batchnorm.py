@@ -212,13 +212,20 @@ def track(
     if count and running_mean is not None:
         with torch.no_grad():
             move_running(running_mean, mean, momentum)
-            move_running(running_var, count / (count - 1) * var, momentum)
+            move_running(running_var, var, momentum, count / (count - 1))
 
 
-def move_running(running: Tensor | None, batch: Tensor, momentum: float | Tensor) -> None:
-    """running ← (1 − momentum) running + momentum batch, in place; None is not kept."""
-    if running is not None:
-        running.mul_(1 - momentum).add_(momentum * batch)
+def move_running(
+    running: Tensor | None, batch: Tensor, momentum: float | Tensor, factor: float | Tensor = 1.0
+) -> None:
+    """running ← (1 − momentum) running + momentum factor batch, in place; None is not kept."""
+    if running is None:
+        return
+    share = momentum * factor
+    if isinstance(share, Tensor):
+        running.mul_(1 - momentum).add_(share * batch)
+    else:
+        running.mul_(1 - momentum).add_(batch, alpha=share)
 
 
 def step(module: nn.modules.batchnorm._NormBase) -> float | Tensor:

@@ -145,7 +145,7 @@ def instance_norm(
     if running_mean is not None and running_var is not None and input.numel():
         with torch.no_grad():
             move_running(running_mean, mean.mean((0, 2)), momentum)
-            move_running(running_var, positions / (positions - 1) * var.mean((0, 2)), momentum)
+            move_running(running_var, var.mean((0, 2)), momentum, positions / (positions - 1))
     return y
 
 

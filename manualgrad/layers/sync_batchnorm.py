@@ -185,7 +185,7 @@ def sync_batch_norm(
     with torch.no_grad():
         momentum = momentum * (count > 0).to(count.dtype)  # batches that are all empty move nothing
         move_running(running_mean, mean, momentum)
-        move_running(running_var, count / (count - 1).clamp(min=1) * var, momentum)
+        move_running(running_var, var, momentum, count / (count - 1).clamp(min=1))
     return y
 
 

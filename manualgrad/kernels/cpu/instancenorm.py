@@ -30,5 +30,9 @@ class InstanceNormCPU(InstanceNormFunction):
 
 
 TWINS = {
-    InstanceNormFunction: Twin(InstanceNormCPU, takes=dense, asks="contiguous parameters"),
+    InstanceNormFunction: Twin(
+        InstanceNormCPU,
+        takes=lambda x, weight, bias, eps: dense(weight, bias),
+        asks="contiguous parameters",
+    ),
 }

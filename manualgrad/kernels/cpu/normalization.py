@@ -149,7 +149,8 @@ class LayerNormCPU(LayerNormFunction):
         batch = x.shape[:-ndim]
         rows = math.prod(batch)
         y = torch.empty_like(x)
-        mean, rstd = x.new_empty(2, *batch, *(1,) * ndim).unbind()
+        mean = x.new_empty(*batch, *(1,) * ndim)
+        rstd = torch.empty_like(mean)
         layer_norm_forward(x, weight, bias, y, mean, rstd, rows, x.numel() // rows, eps)
         return y, mean, rstd
 
@@ -249,7 +250,8 @@ def standardized_groups(x: Tensor, weight: Tensor | None, bias: Tensor | None, g
     x = x.contiguous()
     samples, channels = x.shape[:2]
     y = torch.empty_like(x)
-    mean, var, rstd = x.new_empty(3, samples, groups, 1).unbind()
+    mean = x.new_empty(samples, groups, 1)
+    var, rstd = torch.empty_like(mean), torch.empty_like(mean)
     size = x.numel() // (samples * channels)
     group_norm_forward(x, weight, bias, y, mean, var, rstd, samples, groups, channels // groups, size, eps)
     return y, mean, var, rstd
@@ -269,7 +271,8 @@ def group_gradients(
     x = x.contiguous()
     samples, channels = x.shape[:2]
     grad_x = torch.empty_like(x) if need_x else None
-    sums_g, sums_g_x = x.new_empty(2, samples, channels).unbind()
+    sums_g = x.new_empty(samples, channels)
+    sums_g_x = torch.empty_like(sums_g)
     size = x.numel() // (samples * channels)
     group_norm_backward(
         x, grad_y.contiguous(), weight, mean, rstd, grad_x, sums_g, sums_g_x,
@@ -294,7 +297,19 @@ class GroupNormCPU(GroupNormFunction):
 
 
 TWINS = {
-    LayerNormFunction: Twin(LayerNormCPU, takes=dense, asks="contiguous parameters"),
-    GroupNormFunction: Twin(GroupNormCPU, takes=dense, asks="contiguous parameters"),
-    RMSNormFunction: Twin(RMSNormCPU, takes=dense, asks="contiguous parameters"),
+    LayerNormFunction: Twin(
+        LayerNormCPU,
+        takes=lambda x, weight, bias, ndim, eps: dense(weight, bias),
+        asks="contiguous parameters",
+    ),
+    GroupNormFunction: Twin(
+        GroupNormCPU,
+        takes=lambda x, weight, bias, num_groups, eps: dense(weight, bias),
+        asks="contiguous parameters",
+    ),
+    RMSNormFunction: Twin(
+        RMSNormCPU,
+        takes=lambda x, weight, ndim, eps: dense(weight),
+        asks="a contiguous weight",
+    ),
 }
