@@ -102,14 +102,16 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _check_linear(input, weight, bias)
     if weight.dim() == 1:
         return linear(input, weight.unsqueeze(0), None if bias is None else bias.reshape(1)).squeeze(-1)
-    return add(linear(input, weight), bias)
+    return linear(input, weight) if bias is None else add(linear(input, weight), bias)
 
 
 def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     check_tensors("linear", input=input, weight=weight)
     check_optional("linear", bias=bias)
-    if weight.dim() == 0:
-        raise RuntimeError("linear: weight must have shape (out_features, in_features), but is a number")
+    if weight.dim() not in (1, 2):
+        raise RuntimeError(
+            f"linear: weight must have shape (out_features, in_features), but has {list(weight.shape)}"
+        )
     if input.shape[-1:] != weight.shape[-1:]:
         raise RuntimeError(
             f"linear: the last axis of the input must have in_features={weight.shape[-1]} elements, as the "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import normalization, piecewise
+from . import normalization, piecewise, rnn, rnn_cell
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS}
+TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS, **rnn.TWINS, **rnn_cell.TWINS}
