@@ -22,25 +22,27 @@ __all__ = ["TWINS", "gru_backward", "gru_forward", "lstm_backward", "lstm_forwar
 GRAIN = 32768
 
 
-@compiled(a="rows, 4 * count", c="rows, count", c_next="rows, count", h_next="rows, count", grain=GRAIN)
+@compiled(a="rows, 4, count", c="rows, count", c_next="rows, count", h_next="rows, count", grain=GRAIN)
 def lstm_forward(a, c, c_next, h_next, rows, count):
     """``a`` holds the sum of the projections, and then the gates i, f, g, o."""
     for row in prange(rows):
-        for i in range(2 * count):
-            a[row, i] = sigmoid(a[row, i])
-        for i in range(2 * count, 3 * count):
-            a[row, i] = tanh(a[row, i])
-        for i in range(3 * count, 4 * count):
-            a[row, i] = sigmoid(a[row, i])
         for i in range(count):
-            c_next[row, i] = a[row, count + i] * c[row, i] + a[row, i] * a[row, 2 * count + i]
+            a[row, 0, i] = sigmoid(a[row, 0, i])
         for i in range(count):
-            h_next[row, i] = a[row, 3 * count + i] * tanh(c_next[row, i])
+            a[row, 1, i] = sigmoid(a[row, 1, i])
+        for i in range(count):
+            a[row, 2, i] = tanh(a[row, 2, i])
+        for i in range(count):
+            a[row, 3, i] = sigmoid(a[row, 3, i])
+        for i in range(count):
+            c_next[row, i] = a[row, 1, i] * c[row, i] + a[row, 0, i] * a[row, 2, i]
+        for i in range(count):
+            h_next[row, i] = a[row, 3, i] * tanh(c_next[row, i])
 
 
 @compiled(
-    gates="rows, 4 * count", c="rows, count", c_next="rows, count", mu="rows, count", outside="rows, count?",
-    gamma="rows, count", delta="rows, 4 * count", grain=GRAIN,
+    gates="rows, 4, count", c="rows, count", c_next="rows, count", mu="rows, count", outside="rows, count?",
+    gamma="rows, count", delta="rows, 4, count", grain=GRAIN,
 )  # fmt: skip
 def lstm_backward(gates, c, c_next, mu, outside, gamma, delta, carried, rows, count):
     """``gamma`` holds what comes from the next step if ``carried``, and then what goes to the one before."""
@@ -48,66 +50,70 @@ def lstm_backward(gates, c, c_next, mu, outside, gamma, delta, carried, rows, co
     for row in prange(rows):
         for i in range(count):
             t = tanh(c_next[row, i])
-            o = gates[row, 3 * count + i]
-            delta[row, 3 * count + i] = mu[row, i] * t * o * (T(1) - o)
-            delta[row, i] = mu[row, i] * o * (T(1) - t * t)
+            o = gates[row, 3, i]
+            delta[row, 3, i] = mu[row, i] * t * o * (T(1) - o)
+            delta[row, 0, i] = mu[row, i] * o * (T(1) - t * t)
         if carried:
             for i in range(count):
-                delta[row, i] += gamma[row, i]
+                delta[row, 0, i] += gamma[row, i]
         if outside.size:
             for i in range(count):
-                delta[row, i] += outside[row, i]
+                delta[row, 0, i] += outside[row, i]
         for i in range(count):
-            f = gates[row, count + i]
-            delta[row, count + i] = delta[row, i] * c[row, i] * f * (T(1) - f)
-            gamma[row, i] = delta[row, i] * f
+            f = gates[row, 1, i]
+            delta[row, 1, i] = delta[row, 0, i] * c[row, i] * f * (T(1) - f)
+            gamma[row, i] = delta[row, 0, i] * f
         for i in range(count):
-            g = gates[row, 2 * count + i]
-            delta[row, 2 * count + i] = delta[row, i] * gates[row, i] * (T(1) - g * g)
+            g = gates[row, 2, i]
+            delta[row, 2, i] = delta[row, 0, i] * gates[row, 0, i] * (T(1) - g * g)
         for i in range(count):
-            of_i = gates[row, i]
-            delta[row, i] *= gates[row, 2 * count + i] * of_i * (T(1) - of_i)
+            of_i = gates[row, 0, i]
+            delta[row, 0, i] *= gates[row, 2, i] * of_i * (T(1) - of_i)
 
 
 @compiled(
-    a_ih="rows, 3 * count", a_hh="rows, 3 * count", h="rows, count", h_next="rows, count",
-    gates="rows, 4 * count", grain=GRAIN,
+    a_ih="rows, 3, count", a_hh="rows, 3, count", h="rows, count", h_next="rows, count",
+    gates="rows, 4, count", grain=GRAIN,
 )  # fmt: skip
 def gru_forward(a_ih, a_hh, h, h_next, gates, rows, count):
     for row in prange(rows):
-        for i in range(2 * count):
-            gates[row, i] = sigmoid(a_ih[row, i] + a_hh[row, i])
         for i in range(count):
-            gates[row, 3 * count + i] = a_hh[row, 2 * count + i]
+            gates[row, 0, i] = sigmoid(a_ih[row, 0, i] + a_hh[row, 0, i])
         for i in range(count):
-            gates[row, 2 * count + i] = tanh(a_ih[row, 2 * count + i] + gates[row, i] * a_hh[row, 2 * count + i])
+            gates[row, 1, i] = sigmoid(a_ih[row, 1, i] + a_hh[row, 1, i])
         for i in range(count):
-            n = gates[row, 2 * count + i]
-            h_next[row, i] = n + gates[row, count + i] * (h[row, i] - n)
+            gates[row, 2, i] = tanh(a_ih[row, 2, i] + gates[row, 0, i] * a_hh[row, 2, i])
+        for i in range(count):
+            gates[row, 3, i] = a_hh[row, 2, i]
+        for i in range(count):
+            n = gates[row, 2, i]
+            h_next[row, i] = n + gates[row, 1, i] * (h[row, i] - n)
 
 
 @compiled(
-    gates="rows, 4 * count", h="rows, count", eta="rows, count", delta_ih="rows, 3 * count",
-    delta_hh="rows, 3 * count", grad_h="rows, count", grain=GRAIN,
+    gates="rows, 4, count", h="rows, count", eta="rows, count", delta_ih="rows, 3, count",
+    delta_hh="rows, 3, count", grad_h="rows, count", grain=GRAIN,
 )  # fmt: skip
 def gru_backward(gates, h, eta, delta_ih, delta_hh, grad_h, rows, count):
     """What goes to h without the projections, η ⊙ z, is added to ``grad_h``."""
     T = gates.dtype.type
     for row in prange(rows):
         for i in range(count):
-            z, n = gates[row, count + i], gates[row, 2 * count + i]
-            delta_ih[row, 2 * count + i] = eta[row, i] * (T(1) - z) * (T(1) - n * n)
+            n = gates[row, 2, i]
+            delta_ih[row, 2, i] = eta[row, i] * (T(1) - gates[row, 1, i]) * (T(1) - n * n)
         for i in range(count):
-            r = gates[row, i]
-            delta_hh[row, 2 * count + i] = delta_ih[row, 2 * count + i] * r
-            delta_ih[row, i] = delta_ih[row, 2 * count + i] * gates[row, 3 * count + i] * r * (T(1) - r)
+            delta_hh[row, 2, i] = delta_ih[row, 2, i] * gates[row, 0, i]
         for i in range(count):
-            z, n = gates[row, count + i], gates[row, 2 * count + i]
-            delta_ih[row, count + i] = eta[row, i] * (h[row, i] - n) * z * (T(1) - z)
+            r = gates[row, 0, i]
+            delta_ih[row, 0, i] = delta_ih[row, 2, i] * gates[row, 3, i] * r * (T(1) - r)
         for i in range(count):
-            grad_h[row, i] += eta[row, i] * gates[row, count + i]
-        for i in range(2 * count):
-            delta_hh[row, i] = delta_ih[row, i]
+            z = gates[row, 1, i]
+            delta_ih[row, 1, i] = eta[row, i] * (h[row, i] - gates[row, 2, i]) * z * (T(1) - z)
+        for i in range(count):
+            grad_h[row, i] += eta[row, i] * gates[row, 1, i]
+        for k in range(2):
+            for i in range(count):
+                delta_hh[row, k, i] = delta_ih[row, k, i]
 
 
 class LSTMCellCPU(LSTMCellFunction):
