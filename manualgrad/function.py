@@ -14,6 +14,14 @@ from torch.autograd import forward_ad
 
 from .kernels import choose
 
+# Every call of a layer asks these, so they are bound here: an attribute of a module takes time to find.
+any_autocast = torch._C._is_any_autocast_enabled
+functorch_active = torch._C._are_functorch_transforms_active
+grad_enabled = torch.is_grad_enabled
+is_compiling = torch.compiler.is_compiling
+is_dynamo_compiling = torch.compiler.is_dynamo_compiling
+COMPLEX = frozenset({torch.complex32, torch.complex64, torch.complex128})
+
 __all__ = [
     "FLOAT32",
     "FLOAT32_ON_ACCELERATOR",
@@ -84,22 +92,11 @@ def apply(function: type[Function], *args, autocast: Autocast = UNCHANGED) -> An
         TypeError: if the first argument is no tensor, or a complex one.
     """
     first = args[0]
-    if not isinstance(first, Tensor) or first.dtype.is_complex:
+    if not isinstance(first, Tensor) or first.dtype in COMPLEX:
         check_tensors(_layer(function), input=first)
-    if transforming():
-        enter = _enter_traced
-    elif not torch._C._is_any_autocast_enabled():
-        return _enter(function, args)
-    else:
-        enter = _enter
-    if not autocasting(first):
-        return enter(function, args)
-    device = first.device.type
-    policy = autocast.cpu if device == "cpu" else autocast.accelerator
-    if policy is not None:
-        args = _cast(args, policy, torch.get_autocast_dtype(device))
-    with torch.autocast(device, enabled=False):
-        return enter(function, args)
+    if functorch_active() or is_dynamo_compiling() or any_autocast():
+        return _apply_in_mode(function, args, autocast)
+    return _enter(function, args)
 
 
 def autocasting(x: Tensor) -> bool:
@@ -110,7 +107,7 @@ def autocasting(x: Tensor) -> bool:
 
 def transforming() -> bool:
     """Whether torch.compile traces or a torch.func transform runs: values cannot be looked at then."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return functorch_active() or is_compiling()
 
 
 def values_known(x: Tensor) -> bool:
@@ -188,26 +185,42 @@ def _enter(function: type[Function], args: tuple) -> Any:
     # Below this line the inputs are plain and their dtype is final, so here the kernel is chosen. Where no
     # gradient can be asked for, forward is all there is to do.
     function = choose(function, args)
-    if not _differentiable(args) and forward_ad._current_level < 0:
-        return function.forward(*args)
-    # Function.apply spends 10 µs in inspect.signature to bind default arguments. All of them are always given
-    # here, so the C++ entry point underneath is called.
+    for a in args:
+        if isinstance(a, Tensor) and a.requires_grad and grad_enabled():
+            return (_entries.get(function) or _entry(function))(*args)
+    if forward_ad._current_level >= 0:
+        return _entry(function)(*args)
+    return function.forward(*args)
+
+
+# Function.apply spends 10 µs in inspect.signature to bind default arguments. All of them are always given
+# here, so the C++ entry point underneath is called.
+_entries: dict[type[Function], Any] = {}
+
+
+def _entry(function: type[Function]) -> Any:
     below: Any = super(torch.autograd.Function, function)
-    return below.apply(*args)
+    _entries[function] = below.apply
+    return below.apply
+
+
+def _apply_in_mode(function: type[Function], args: tuple, autocast: Autocast) -> Any:
+    enter = _enter_traced if transforming() else _enter
+    first = args[0]
+    if not autocasting(first):
+        return enter(function, args)
+    device = first.device.type
+    policy = autocast.cpu if device == "cpu" else autocast.accelerator
+    if policy is not None:
+        args = _cast(args, policy, torch.get_autocast_dtype(device))
+    with torch.autocast(device, enabled=False):
+        return enter(function, args)
 
 
 def _enter_traced(function: type[Function], args: tuple) -> Any:
-    if torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+    if is_compiling() and functorch_active():
         _leave_to_eager(args)
     return function.apply(*args)
-
-
-def _differentiable(args: tuple) -> bool:
-    if torch.is_grad_enabled():
-        for a in args:
-            if isinstance(a, Tensor) and a.requires_grad:
-                return True
-    return False
 
 
 def _leave_to_eager(args: tuple) -> None:

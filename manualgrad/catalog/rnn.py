@@ -53,6 +53,11 @@ def by_columns(x: Tensor, index: Tensor) -> tuple:
 
 COMPILING = "torch.compile takes it, as it takes torch's, with torch._dynamo.config.allow_rnn = True"
 
+SIZES = (
+    case(28, 128, batch_first=True, inputs=real(128, 28, 28)),
+    case(128, 256, inputs=real(50, 64, 128)),
+)
+
 # Dropout is in eval mode here: its numbers depend on the dtype. tests/test_rnn.py compares them.
 ROWS: tuple[Layer, ...] = (
     Layer(
@@ -68,6 +73,7 @@ ROWS: tuple[Layer, ...] = (
             case(2, 2, inputs=real(3, 0, 2)),
         ),
         note=COMPILING,
+        sizes=(*SIZES, case(256, 512, inputs=real(6, 128, 256))),
     ),
     Layer(
         rnn.LSTM,
@@ -89,6 +95,7 @@ ROWS: tuple[Layer, ...] = (
             case(2, 2, inputs=real(3, 0, 2)),
         ),
         note=COMPILING,
+        sizes=(*SIZES, case(256, 512, inputs=real(16, 64, 256))),
     ),
     Layer(
         rnn.GRU,
@@ -102,6 +109,7 @@ ROWS: tuple[Layer, ...] = (
             case(2, 2, inputs=real(3, 0, 2)),
         ),
         note=COMPILING,
+        sizes=(*SIZES, case(256, 512, inputs=real(35, 20, 256))),
     ),
     Layer(
         None,

@@ -16,6 +16,12 @@ def two_states(x: Tensor, h: Tensor, c: Tensor) -> tuple:
     return x, (h, c)
 
 
+SIZES = (
+    case(28, 128, inputs=(real(128, 28), real(128, 128))),
+    case(128, 256, inputs=(real(64, 128), real(64, 256))),
+    case(256, 512, inputs=(real(256, 256), real(256, 512))),
+)
+
 ROWS: tuple[Layer, ...] = (
     Layer(
         rnn_cell.RNNCell,
@@ -28,6 +34,7 @@ ROWS: tuple[Layer, ...] = (
             case(2, 3, inputs=(real(2), real(3))),
             case(2, 3, inputs=(real(0, 2), real(0, 3))),
         ),
+        sizes=SIZES,
     ),
     Layer(
         rnn_cell.LSTMCell,
@@ -38,6 +45,11 @@ ROWS: tuple[Layer, ...] = (
             case(2, 3, bias=False, inputs=real(3, 2)),
             case(2, 3, inputs=(real(2), real(3), real(3)), arrange=two_states),
             case(2, 3, inputs=real(0, 2)),
+        ),
+        sizes=(
+            case(28, 128, inputs=real(128, 28)),
+            case(128, 256, inputs=real(64, 128)),
+            case(256, 512, inputs=real(256, 256)),
         ),
     ),
     Layer(
@@ -50,5 +62,6 @@ ROWS: tuple[Layer, ...] = (
             case(2, 3, inputs=(real(2), real(3))),
             case(2, 3, inputs=real(0, 2)),
         ),
+        sizes=SIZES,
     ),
 )

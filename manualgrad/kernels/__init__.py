@@ -100,13 +100,16 @@ def choose(formula: type[Any], args: tuple) -> type[Any]:
     A kernel reads memory, where no transform, mode or subclass of Tensor can follow: it is taken for plain
     dense tensors on one device and in one floating dtype. The caller knows that nothing is being traced.
     """
+    twin = (_table or twins()).get(formula)
+    if twin is None or torch._C._is_tracing():
+        return formula
     x = args[0]
-    if _mode == "formula" or not x.is_cpu or x.dtype not in DTYPES:
+    size = x.numel()
+    if size < twin.smallest or size == 0 or _mode == "formula" or not x.is_cpu or x.dtype not in DTYPES:
         return formula
-    twin = twins().get(formula)
-    if twin is None or x.numel() < twin.smallest or x.numel() == 0 or not twin.takes(*args):
+    if not twin.takes(*args):
         return formula
-    if forward_ad._current_level >= 0 or torch._C._len_torch_dispatch_stack() or torch._C._is_tracing():
+    if forward_ad._current_level >= 0 or torch._C._len_torch_dispatch_stack():
         return formula
     for a in args:
         if isinstance(a, Tensor) and not (

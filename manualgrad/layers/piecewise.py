@@ -55,7 +55,7 @@ class ReLUFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, inplace: bool):
-        return x.clamp_(min=0) if inplace else x.clamp(min=0)
+        return x.relu_() if inplace else x.relu()
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -164,8 +164,9 @@ def _clamp(name: str, input: Tensor, min_val: float, max_val: float, inplace: bo
 
 
 def _check_not_bool(name: str, input: Tensor) -> None:
-    check_tensors(name, input=input)
-    if input.dtype == torch.bool:
+    if not isinstance(input, Tensor):
+        check_tensors(name, input=input)
+    if input.dtype is torch.bool:
         raise RuntimeError(f"{name}: not implemented for torch.bool; cast the tensor to a floating dtype")
 
 

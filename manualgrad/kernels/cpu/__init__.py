@@ -16,6 +16,8 @@ from . import (
     normalization,
     piecewise,
     pooling,
+    rnn,
+    rnn_cell,
 )
 
 __all__ = ["TWINS"]
@@ -33,4 +35,6 @@ TWINS: dict[type, Twin] = {
     **normalization.TWINS,
     **piecewise.TWINS,
     **pooling.TWINS,
+    **rnn.TWINS,
+    **rnn_cell.TWINS,
 }
