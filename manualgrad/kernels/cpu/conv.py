@@ -10,20 +10,158 @@ as many copies of x as the kernel has taps, and leaves the rest to matmul. The s
 copies is a primitive of every library of convolutions (oneDNN's and cuDNN's wgrad), and ATen has no name for
 it but ``convolution_backward``, asked for the weight alone. This is the one place of this package that calls
 an operator with such a name; the formula is its oracle.
+
+Of images with few channels, as every network's first layer gets them, the library makes less: it computes
+eight channels at a time. The loops here take eight taps at a time. A sample's image is written out once for
+each column of the kernel, shifted by it and padded, in rows as long as the output's, so that what a tap sees
+at all places is one stretch of memory: an output is a sum of such stretches, a weight's gradient the inner
+product of one with g.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numba import prange
 from torch import Tensor
 
+from ...layers._spatial import Ints
 from ...layers.conv import ConvFunction, ConvTransposeFunction, crop, per_channel_sum
 from .. import Twin, plain
+from ._jit import compiled, inlined
 
 __all__ = ["TWINS"]
 
 # Of the gradients of the input, the weight and the bias.
 WEIGHT_ALONE = (False, True, False)
+# Samples are shared out in so many parts, whatever the number of threads, so that sums do not depend on it.
+PARTS = 16
+# Input channels up to which the loops here are faster than the library, forward and for the weight.
+FEW_FORWARD, FEW_BACKWARD = 1, 3
+# Bytes of what is written out of a sample, which has to stay in the cache.
+CACHE = 2**18
+
+
+@inlined
+def write_out(x, seen, padding, margin, places):
+    """seen[v, (i + padding) places + j] = x[i, j + v - margin]; around it are zeros, which stay."""
+    height, width = x.shape
+    for v in range(seen.shape[0]):
+        first, last = max(0, margin - v), min(places, width + margin - v)
+        for i in range(height):
+            row = (i + padding) * places
+            to, source = seen[v, row + first : row + last], x[i, first + v - margin : last + v - margin]
+            for j in range(last - first):
+                to[j] = source[j]
+
+
+@inlined
+def starts(channels, taps, across, plane, places):
+    """Where in what is written out the stretch of each tap begins."""
+    start = np.empty(channels * taps * across, np.int64)
+    for b in range(channels):
+        for u in range(taps):
+            for v in range(across):
+                start[(b * taps + u) * across + v] = (b * across + v) * plane + u * places
+    return start
+
+
+@inlined
+def add_eight(y, seen, start, w):
+    x0, x1, x2, x3 = seen[start[0] :], seen[start[1] :], seen[start[2] :], seen[start[3] :]
+    x4, x5, x6, x7 = seen[start[4] :], seen[start[5] :], seen[start[6] :], seen[start[7] :]
+    w0, w1, w2, w3, w4, w5, w6, w7 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
+    for o in range(y.size):
+        first = w0 * x0[o] + w1 * x1[o] + w2 * x2[o] + w3 * x3[o]
+        y[o] += first + w4 * x4[o] + w5 * x5[o] + w6 * x6[o] + w7 * x7[o]
+
+
+@inlined
+def dot_eight(g, seen, start, total):
+    T = g.dtype.type
+    x0, x1, x2, x3 = seen[start[0] :], seen[start[1] :], seen[start[2] :], seen[start[3] :]
+    x4, x5, x6, x7 = seen[start[4] :], seen[start[5] :], seen[start[6] :], seen[start[7] :]
+    t0, t1, t2, t3, t4, t5, t6, t7 = T(0), T(0), T(0), T(0), T(0), T(0), T(0), T(0)
+    for o in range(g.size):
+        t0 += g[o] * x0[o]
+        t1 += g[o] * x1[o]
+        t2 += g[o] * x2[o]
+        t3 += g[o] * x3[o]
+        t4 += g[o] * x4[o]
+        t5 += g[o] * x5[o]
+        t6 += g[o] * x6[o]
+        t7 += g[o] * x7[o]
+    total[0] += t0
+    total[1] += t1
+    total[2] += t2
+    total[3] += t3
+    total[4] += t4
+    total[5] += t5
+    total[6] += t6
+    total[7] += t7
+
+
+@compiled(x="n, b, h, w", weight="a, b * p * q", bias="a?", y="n, a, oh * ow")
+def few_channels_forward(x, weight, bias, y, n, a, b, h, w, oh, ow, p, q, top, left, parts):
+    T = x.dtype.type
+    plane = (h + 2 * top) * ow
+    taps = b * p * q
+    for part in prange(parts):
+        seen = np.zeros((b, q, plane), x.dtype)
+        stretch = seen.reshape(-1)
+        start = starts(b, p, q, plane, ow)
+        total = np.empty(oh * ow, x.dtype)
+        for s in range(part * n // parts, (part + 1) * n // parts):
+            for c in range(b):
+                write_out(x[s, c], seen[c], top, left, ow)
+            for e in range(a):
+                total[:] = bias[e] if bias.size else T(0)
+                eights = taps // 8 * 8
+                for k in range(0, eights, 8):
+                    add_eight(total, stretch, start[k:], weight[e, k:])
+                for k in range(eights, taps):
+                    x0, w0 = stretch[start[k] :], weight[e, k]
+                    for o in range(total.size):
+                        total[o] += w0 * x0[o]
+                y[s, e] = total
+
+
+@compiled(x="n, b, h, w", g="n, a, oh * ow", grad_weight="parts, a, b * p * q")
+def few_channels_weight(x, g, grad_weight, n, a, b, h, w, oh, ow, p, q, top, left, parts):
+    T = x.dtype.type
+    plane = (h + 2 * top) * ow
+    taps = b * p * q
+    for part in prange(parts):
+        seen = np.zeros((b, q, plane), x.dtype)
+        stretch = seen.reshape(-1)
+        start = starts(b, p, q, plane, ow)
+        grad_weight[part] = 0
+        for s in range(part * n // parts, (part + 1) * n // parts):
+            for c in range(b):
+                write_out(x[s, c], seen[c], top, left, ow)
+            for e in range(a):
+                eights = taps // 8 * 8
+                for k in range(0, eights, 8):
+                    dot_eight(g[s, e], stretch, start[k:], grad_weight[part, e, k:])
+                for k in range(eights, taps):
+                    x0, total = stretch[start[k] :], T(0)
+                    for o in range(oh * ow):
+                        total += g[s, e, o] * x0[o]
+                    grad_weight[part, e, k] += total
+
+
+def few_channels(
+    x: Tensor, kernel: Ints, places: Ints, stride: Ints, padding: Ints, dilation: Ints, most: int
+) -> tuple | None:
+    """What the loops above ask to know of a convolution of one group; None if they are not for it."""
+    axes = len(kernel)
+    if axes > 2 or x.shape[1] > most or any(s != 1 for s in (*stride, *dilation)) or not x.is_contiguous():
+        return None
+    h, p, oh, top = (1, 1, 1, 0) if axes == 1 else (x.shape[2], kernel[0], places[0], padding[0])
+    w, q, ow, left = x.shape[-1], kernel[-1], places[-1], padding[-1]
+    if x.shape[1] * q * (h + 2 * top) * ow * x.element_size() > CACHE or left >= q:
+        return None
+    return h, w, oh, ow, p, q, top, left, min(PARTS, x.shape[0])
 
 
 def contraction(g: Tensor, x: Tensor, weight: Tensor | None, options: tuple) -> Tensor:
@@ -32,6 +170,28 @@ def contraction(g: Tensor, x: Tensor, weight: Tensor | None, options: tuple) -> 
 
 
 class ConvCPU(ConvFunction):
+    @staticmethod
+    def forward(
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Ints,
+        padding: Ints,
+        dilation: Ints,
+        groups: int,
+    ):
+        kernel = weight.shape[2:]
+        places = tuple(i + 2 * p - k + 1 for i, p, k in zip(x.shape[2:], padding, kernel))
+        sizes = few_channels(x, kernel, places, stride, padding, dilation, FEW_FORWARD)
+        fits = weight.shape[1] == x.shape[1] and (bias is None or bias.shape == weight.shape[:1])
+        if sizes is None or groups != 1 or min(places) < 1 or not fits or not x.numel() or not weight.numel():
+            return ConvFunction.forward(x, weight, bias, stride, padding, dilation, groups)
+        n, b = x.shape[:2]
+        y = x.new_empty(n, len(weight), *places)
+        bias = bias if bias is None else bias.contiguous()
+        few_channels_forward(x, weight.contiguous(), bias, y, n, len(weight), b, *sizes)
+        return y
+
     @staticmethod
     def backward(ctx, grad_y: Tensor):
         if not plain(grad_y):
@@ -46,10 +206,19 @@ class ConvCPU(ConvFunction):
             )
             grad_x = torch.convolution(grad_y, weight, None, s, p, d, True, rest, ctx.groups)
         if ctx.needs_input_grad[1]:
-            if weight is None:
-                weight = x.new_empty(grad_y.shape[1], x.shape[1] // ctx.groups, *ctx.kernel)
-            options = (s, p, d, False, (0,) * len(s), ctx.groups)
-            grad_weight = contraction(grad_y, x, weight, options)
+            sizes = None
+            if ctx.groups == 1:
+                sizes = few_channels(x, ctx.kernel, grad_y.shape[2:], s, p, d, FEW_BACKWARD)
+            if sizes is not None:
+                (n, b), a, parts = x.shape[:2], grad_y.shape[1], sizes[-1]
+                sums = x.new_empty(parts, a, b, *ctx.kernel)
+                few_channels_weight(x, grad_y.contiguous(), sums, n, a, b, *sizes)
+                grad_weight = sums.sum(0)
+            else:
+                if weight is None:
+                    weight = x.new_empty(grad_y.shape[1], x.shape[1] // ctx.groups, *ctx.kernel)
+                options = (s, p, d, False, (0,) * len(s), ctx.groups)
+                grad_weight = contraction(grad_y, x, weight, options)
         if ctx.needs_input_grad[2]:
             grad_bias = per_channel_sum(grad_y)
         return grad_x, grad_weight, grad_bias, None, None, None, None
@@ -58,7 +227,7 @@ class ConvCPU(ConvFunction):
 class ConvTransposeCPU(ConvTransposeFunction):
     @staticmethod
     def backward(ctx, grad_x: Tensor):
-        if not plain(grad_x):
+        if not plain(grad_x) or not grad_x.numel():  # the library refuses an empty image
             return ConvTransposeFunction.backward(ctx, grad_x)
         y, weight = ctx.saved_tensors
         s, p, d = ctx.stride, ctx.padding, ctx.dilation
