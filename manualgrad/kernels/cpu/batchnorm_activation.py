@@ -132,6 +132,42 @@ def activated_backward(
                 h_k[i] = (h_k[i] - shift - (x_k[i] - mu) * tilt) * scale
 
 
+@inlined
+def winners(v, height, width, kh, kw, m, place):
+    """Of the plane v the maximum m of each window, and its place; of equals, and of several NaN, the first."""
+    T = v.dtype.type
+    for i in range(height // kh):
+        row = i * (width // kw)
+        for j in range(width // kw):
+            first = i * kh * width + j * kw
+            best, at = v[first], T(0)
+            for tap in range(1, kh * kw):
+                other = v[first + tap // kw * width + tap % kw]
+                wins = (other > best) | ((other != other) & (best == best))
+                best, at = (other, T(tap)) if wins else (best, at)
+            m[row + j], place[row + j] = best, at
+
+
+@inlined
+def winners_of_fours(v, height, width, column, above, m, place):
+    """The same for windows of 2 x 2, in two steps that are vectors: of each column, then of column pairs."""
+    T = v.dtype.type
+    half = width // 2
+    for i in range(height // 2):
+        for j in range(2 * half):
+            top, bottom = v[2 * i * width + j], v[(2 * i + 1) * width + j]
+            wins = (bottom > top) | ((bottom != bottom) & (top == top))
+            column[2 * i * half + j] = bottom if wins else top
+            above[2 * i * half + j] = T(2) if wins else T(0)
+    for o in range((height // 2) * half):
+        left, right = column[2 * o], column[2 * o + 1]
+        p_left, p_right = above[2 * o], above[2 * o + 1] + T(1)
+        even = (left == right) | ((left != left) & (right != right))
+        wins = (right > left) | ((right != right) & (left == left)) | (even & (p_right < p_left))
+        m[o] = right if wins else left
+        place[o] = p_right if wins else p_left
+
+
 @compiled(
     x="n, channels, height, width", residual="n, channels, height, width?", weight="channels?",
     bias="channels?", mean="channels", var="channels", y="n, channels, height // kh, width // kw",
@@ -144,34 +180,26 @@ def pooled_forward(
     zero, a = T(0), T(slope)
     planes = x.reshape(n, channels, height * width)
     residuals = residual.reshape(n, channels, residual.size // max(n * channels, 1))
+    places = (height // kh) * (width // kw)
+    outputs, bytes_ = y.reshape(n, channels, places), winner.reshape(n, channels, places)
     for c in prange(channels):
         if training:
             mean[c], var[c] = statistics(planes, c)
         scale = (weight[c] if weight.size else T(1)) / np.sqrt(var[c] + T(eps))
         b = bias[c] if bias.size else zero
-        band = kh * width
-        v = np.empty(band, x.dtype)
-        best = np.empty(width // kw, x.dtype)
-        place = np.empty(width // kw, np.int32)
+        v = np.empty(height * width, x.dtype)
+        column, above = np.empty(height * width, x.dtype), np.empty(height * width, x.dtype)
+        m, place = np.empty(places, x.dtype), np.empty(places, x.dtype)
         for k in range(n):
-            for i in range(height // kh):
-                low, high = i * band, (i + 1) * band
-                before_activation(planes[k, c, low:high], residuals[k, c, low:high], mean[c], scale, b, v)
-                for j in range(width // kw):
-                    best[j] = v[j * kw]
-                    place[j] = 0
-                for tap in range(1, kh * kw):
-                    first = tap // kw * width + tap % kw
-                    for j in range(width // kw):
-                        other = v[first + j * kw]
-                        # Of several NaN the first one wins, as of several maxima.
-                        wins = other > best[j] or (other != other and best[j] == best[j])
-                        best[j] = other if wins else best[j]
-                        place[j] = tap if wins else place[j]
-                for j in range(width // kw):
-                    m = best[j]
-                    y[k, c, i, j] = (a * m if a != zero else zero) if m <= zero else m
-                    winner[k, c, i, j] = place[j] + (kh * kw if m <= zero else 0)
+            before_activation(planes[k, c], residuals[k, c], mean[c], scale, b, v)
+            if kh == 2 and kw == 2:
+                winners_of_fours(v, height, width, column, above, m, place)
+            else:
+                winners(v, height, width, kh, kw, m, place)
+            y_k, winner_k = outputs[k, c], bytes_[k, c]
+            for o in range(places):
+                y_k[o] = (a * m[o] if a != zero else zero) if m[o] <= zero else m[o]
+                winner_k[o] = np.uint8(np.int32(place[o] + (T(kh * kw) if m[o] <= zero else zero)))
 
 
 @compiled(
