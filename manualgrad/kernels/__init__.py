@@ -124,9 +124,9 @@ def choose(formula: type[Any], args: tuple) -> type[Any]:
 
 
 def optimizers(*tensors: Tensor | None) -> Any:
-    """The module of kernels for an update of ``tensors``, parameter, gradient and state; None for the formula.
+    """Kernels for an update of ``tensors``, parameter, gradient and state; None if the formula has to do it.
 
-    A kernel writes memory from its first element to the last, so all of them have to be dense, and alike.
+    A kernel writes memory from its first element to the last, so all have to be contiguous and alike.
     """
     w = tensors[0]
     if torch.compiler.is_compiling() or _mode == "formula" or w is None or not w.is_cpu or not w.numel():

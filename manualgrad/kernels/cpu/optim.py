@@ -1,4 +1,4 @@
-"""Kernels of ``optim.py``: one pass over parameter, gradient and state, where formulas make one per operation.
+"""Kernels of ``optim.py``: one pass over parameter, gradient and state; formulas make one per operation.
 
 Autograd does not see the writes, so it is told: a backward that still needs the parameter raises, as always.
 """
