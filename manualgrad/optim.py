@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .kernels import optimizers
+
 __all__ = ["SGD", "Adam", "AdamW"]
 
 
@@ -43,16 +45,21 @@ class SGD(torch.optim.SGD):
         for group in self.param_groups:
             lr, momentum, dampening = group["lr"], group["momentum"], group["dampening"]
             for w, g in _gradients(self, group, sparse=True):
+                state = self.state[w] if momentum else {}
+                buffer = state.get("momentum_buffer")
+                fast = optimizers(w, g, buffer) if momentum else None
+                if fast is not None:
+                    state["momentum_buffer"] = torch.empty_like(w) if buffer is None else buffer
+                    fast.sgd(w, g, state["momentum_buffer"], buffer is None, group)
+                    continue
                 g = -g if group["maximize"] else g
                 g = g + group["weight_decay"] * w if group["weight_decay"] else g
                 direction = g
                 if momentum:
-                    state = self.state[w]
-                    m = state.get("momentum_buffer")
-                    m = g.clone() if m is None else m.mul_(momentum).add_(g, alpha=1 - dampening)
+                    m = g.clone() if buffer is None else buffer.mul_(momentum).add_(g, alpha=1 - dampening)
                     state["momentum_buffer"] = m
                     direction = g + momentum * m if group["nesterov"] else m
-                w.sub_(lr * direction)
+                w.add_(direction, alpha=-lr)
         return loss
 
 
@@ -92,6 +99,10 @@ class Adam(torch.optim.Adam):
                         state["max_exp_avg_sq"] = torch.zeros_like(w)
                 state["step"] += 1
                 t = state["step"].item()
+                fast = optimizers(w, g, state["exp_avg"], state["exp_avg_sq"], state.get("max_exp_avg_sq"))
+                if fast is not None:
+                    fast.adam(w, g, state, t, group)
+                    continue
                 g = -g if group["maximize"] else g
                 if decay and group["decoupled_weight_decay"]:
                     w.mul_(1 - lr * decay)

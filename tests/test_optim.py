@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+import manualgrad
 from manualgrad import optim
+from manualgrad.kernels import unavailable
 
 OPTIONS = {
     "SGD": [
@@ -28,6 +30,18 @@ OPTIONS = {
     "AdamW": [{}, {"lr": 0.05, "weight_decay": 0.1}, {"lr": 0.05, "amsgrad": True, "maximize": True}],
 }
 RUNS = [pytest.param(n, o, id=f"{n}{o}") for n, options in OPTIONS.items() for o in options]
+
+
+@pytest.fixture(
+    params=[pytest.param("auto", marks=pytest.mark.kernels), "formula"],
+    autouse=True,
+)
+def mode(request):
+    """By kernels, and by the formulas."""
+    if request.param == "auto" and unavailable():
+        pytest.skip(unavailable())
+    with manualgrad.kernels(request.param):
+        yield request.param
 
 
 # In float64: in float32 an Adam that has converged divides rounding by rounding, with either class.
@@ -89,6 +103,29 @@ def test_half_precision(name, dtype):
             optimizer.step()
         found.append(w.detach())
     assert_close(found[0], found[1], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "options"), RUNS)
+def test_layouts(name, options):
+    """Parameters, gradients and states in every layout, empty ones too, and a step seen by autograd."""
+    found = []
+    for namespace in (optim, torch.optim):
+        torch.manual_seed(0)
+        square = torch.randn(6, 8, dtype=torch.float64)
+        made = (square.clone(), square.t(), square[:, ::2], square[:0], square[0, 0])
+        parameters = [w.detach().requires_grad_() for w in made]
+        optimizer = getattr(namespace, name)(parameters, **copy.deepcopy(options))
+        for k in range(3):
+            for w in parameters:
+                w.grad = torch.randn(w.shape[::-1], dtype=torch.float64).permute(list(range(w.dim()))[::-1])
+                if k == 2:
+                    w.grad = w.grad.contiguous()
+            versions = [w._version for w in parameters]
+            optimizer.step()
+            changed = [w._version > before for w, before in zip(parameters, versions)]
+        assert all(changed[:3])
+        found.append([w.detach().clone() for w in parameters])
+    assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
 
 
 def test_step_counter_is_float32_under_any_default_dtype():

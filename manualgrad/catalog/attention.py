@@ -35,6 +35,11 @@ ROWS: tuple[Layer, ...] = (
             call(real(1, 2, 3), real(1, 3, 3), real(1, 3, 2), dropout_p=1.0),
         ),
         random=True,
+        sizes=(
+            call(real(128, 4, 17, 16), real(128, 4, 17, 16), real(128, 4, 17, 16)),
+            call(real(128, 4, 50, 32), real(128, 4, 50, 32), real(128, 4, 50, 32)),
+            call(real(8, 6, 196, 64), real(8, 6, 196, 64), real(8, 6, 196, 64)),
+        ),
         note="a query that may look nowhere gets zeros, as in torch",
     ),
 )

@@ -45,6 +45,11 @@ ROWS: tuple[Layer, ...] = (
             case(5, 3, inputs=real(0, 5)),
         ),
         saves_no_input=True,
+        sizes=(
+            case(784, 512, inputs=real(128, 784)),
+            case(64, 256, inputs=real(128, 49, 64)),
+            case(384, 1536, inputs=real(16, 196, 384)),
+        ),
     ),
     Layer(
         linear.Bilinear,
@@ -57,6 +62,11 @@ ROWS: tuple[Layer, ...] = (
             case(5, 4, 3, inputs=(real(0, 5), real(0, 4))),
         ),
         note="the gradient of one input needs the other",
+        sizes=(
+            case(20, 20, 30, inputs=(real(128, 20), real(128, 20))),
+            case(64, 64, 64, inputs=(real(256, 64), real(256, 64))),
+            case(128, 128, 64, inputs=(real(512, 128), real(512, 128))),
+        ),
     ),
     Layer(
         None,

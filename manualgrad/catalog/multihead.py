@@ -81,6 +81,11 @@ ROWS: tuple[Layer, ...] = (
             case(4, 2, batch_first=True, inputs=(real(2, 3, 4), EMPTY), arrange=itself_alone),
         ),
         random=True,
+        sizes=(
+            case(64, 4, batch_first=True, inputs=real(128, 17, 64), arrange=itself_alone),
+            case(64, 4, batch_first=True, inputs=real(128, 49, 64), arrange=itself),
+            case(384, 6, batch_first=True, inputs=real(4, 196, 384), arrange=itself_alone),
+        ),
         note="where it returns its weights, a sample that is padding throughout gets NaN, as in torch",
     ),
 )

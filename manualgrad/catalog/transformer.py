@@ -59,6 +59,11 @@ ROWS: tuple[Layer, ...] = (
             case(4, 2, 2, 0.0, "gelu", 1e-5, True, inputs=(real(2, 2, 4), LATER, PADDED), arrange=masked),
             case(4, 1, 3, 0.3, silu, 0.1, **OWN, inputs=real(2, 4)),
         ),
+        sizes=(
+            case(64, 4, 128, 0.0, batch_first=True, inputs=real(128, 17, 64)),
+            case(64, 4, 128, 0.0, batch_first=True, inputs=real(128, 49, 64)),
+            case(192, 3, 768, 0.0, batch_first=True, inputs=real(4, 196, 192)),
+        ),
         edges=(
             case(4, 2, 3, 0.0, batch_first=True, inputs=real(2, 3, 4)),
             case(4, 2, 3, 0.0, batch_first=True, inputs=real(0, 3, 4)),

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
-__all__ = ["DTYPES", "Twin", "choose", "kernels", "plain", "twins", "unavailable"]
+__all__ = ["DTYPES", "Twin", "choose", "kernels", "optimizers", "plain", "twins", "unavailable"]
 
 DTYPES = (torch.float32, torch.float64)
 PLAIN = (Tensor, torch.nn.Parameter)
@@ -121,6 +121,32 @@ def choose(formula: type[Any], args: tuple) -> type[Any]:
         ):
             return formula
     return twin.kernel
+
+
+def optimizers(*tensors: Tensor | None) -> Any:
+    """Kernels for an update of ``tensors``, parameter, gradient and state; None if the formula has to do it.
+
+    A kernel writes memory from its first element to the last, so all have to be contiguous and alike.
+    """
+    w = tensors[0]
+    if torch.compiler.is_compiling() or _mode == "formula" or w is None or not w.is_cpu or not w.numel():
+        return None
+    if w.dtype not in DTYPES or not twins() or torch._C._len_torch_dispatch_stack():
+        return None
+    for x in tensors:
+        if x is not None and not (
+            type(x) in PLAIN
+            and x.layout is torch.strided
+            and x.dtype is w.dtype
+            and x.shape == w.shape
+            and x.is_contiguous()
+            and not x.is_neg()
+            and x.is_cpu
+        ):
+            return None
+    from .cpu import optim
+
+    return optim
 
 
 def plain(*gradients: Tensor) -> bool:

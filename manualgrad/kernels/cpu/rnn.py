@@ -1,9 +1,9 @@
 """Kernels of ``layers/rnn.py``: a step is one matrix product and one pass over its gates.
 
 The input's projections, of all steps, are one product; each step adds that of the state to them in place, so
-that no pre-activation is stored twice. Backward needs one product per step too, which is added to the gradient
-from outside, and keeps δ of all steps; the weights' gradients are then products over the rows of all steps.
-What a step started from is not gathered: it is the steps without the last one, and the initial state.
+that no pre-activation is stored twice. Backward needs one product per step too, added to the gradient from
+outside, and keeps δ of all steps; the weights' gradients are then products over the rows of all steps. What a
+step started from is not gathered: it is the steps without the last one, and the initial state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Kernels of ``layers/rnn_cell.py``: all that stands between the projections of a step, in one pass each.
 
-A row holds the blocks of one sample, so what a block's loop leaves is in the cache for the next one. The loops
-are short and write one array each: then the compiler turns them into vector instructions. ``rnn.py`` calls the
-same loops step by step.
+A row holds the blocks of one sample, so what a block's loop leaves is in the cache for the next one. The
+loops are short and write one array each: then the compiler turns them into vector instructions. ``rnn.py``
+calls the same loops step by step.
 """
 
 from __future__ import annotations
