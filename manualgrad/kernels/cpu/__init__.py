@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import normalization, piecewise, pooling
+from . import cross_entropy, loss, normalization, piecewise, pooling, softmax
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**normalization.TWINS, **piecewise.TWINS, **pooling.TWINS}
+TWINS: dict[type, Twin] = {
+    **cross_entropy.TWINS,
+    **loss.TWINS,
+    **normalization.TWINS,
+    **piecewise.TWINS,
+    **pooling.TWINS,
+    **softmax.TWINS,
+}

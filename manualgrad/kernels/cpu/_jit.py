@@ -30,7 +30,7 @@ SOURCES = zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 CHECKED = False
 
-inlined = numba.njit(fastmath=FASTMATH)
+inlined = numba.njit(fastmath=FASTMATH, error_model="numpy")
 
 _forked = False
 _turn = threading.Lock()
@@ -65,7 +65,7 @@ class Compiled:
 
     def entry(self, dtype: torch.dtype, team: bool) -> Callable[..., Any]:
         """The machine code for a dtype, for one thread or a team: compiled once, and kept on disk."""
-        loop = numba.njit(fastmath=FASTMATH, parallel=team, nogil=True)(self.loop)
+        loop = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=team, nogil=True)(self.loop)
         # Numba's cache tells functions apart by file and name, and not by what they call.
         name = f"{self.loop.__name__}_{DTYPES[dtype].__name__}_{'team' if team else 'one'}_{SOURCES:08x}"
         arguments = ", ".join(self.passed(argument) for argument in self.names)
