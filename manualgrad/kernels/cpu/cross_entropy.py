@@ -22,7 +22,7 @@ from ._math import exp
 __all__ = ["TWINS"]
 
 # Positions whose classes are summed at once, where there are positions behind the class axis.
-BLOCK = 64
+BLOCK = 512
 
 
 @compiled(

@@ -21,7 +21,7 @@ from ._math import exp
 __all__ = ["TWINS"]
 
 # Neighbours that are summed at once along an axis that is not the last.
-BLOCK = 64
+BLOCK = 512
 
 
 @compiled(y="rows, count, inner", g="rows, count, inner", grad_x="rows, count, inner")
