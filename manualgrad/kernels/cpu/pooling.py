@@ -26,9 +26,10 @@ from ...layers.pooling import (
 from .. import Twin, plain
 from ._jit import FASTMATH, compiled
 
-inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
-
 __all__ = ["TWINS"]
+
+# Where the compiler leaves a call, it does not see that a step is a literal 2, and cannot vectorize.
+inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
 
 
 @inlined
