@@ -44,6 +44,12 @@ ROWS: tuple[Layer, ...] = (
             case(reduction="none", inputs=(row_of(0.0, -INF, 1.0), given(0))),
             case(inputs=(LOGITS, given(-100, -100, -100, -100))),
         ),
+        sizes=(
+            case(inputs=(real(128, 10), index(128, high=10))),
+            case(label_smoothing=0.1, inputs=(real(256, 1000), index(256, high=1000))),
+            case(inputs=(real(256, 32000), index(256, high=32000))),
+            case(inputs=(real(4, 21, 256, 256), index(4, 256, 256, high=21))),
+        ),
     ),
     Layer(
         cross_entropy.NLLLoss2d,
@@ -69,6 +75,11 @@ ROWS: tuple[Layer, ...] = (
             case(inputs=(LOGITS, given(-100, -100, -100, -100))),
             case(inputs=(row_of(0.0, -INF), given(1))),
             case(reduction="none", inputs=(row_of(-INF, 0.0), given(-100))),
+        ),
+        sizes=(
+            case(inputs=(real(128, 10), index(128, high=10))),
+            case(inputs=(real(256, 1000), index(256, high=1000))),
+            case(inputs=(real(256, 32000), index(256, high=32000))),
         ),
     ),
 )

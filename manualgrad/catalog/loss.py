@@ -9,6 +9,8 @@ from .samples import CHANCES, INF, LOGITS, REDUCTIONS, WEIGHTS, case, given, pro
 __all__ = ["ROWS"]
 
 PAIR = (real(4, 3), real(4, 3))
+# To be timed: digits, features, images
+SIZES = ((128, 784), (1024, 1024), (16, 3, 224, 224))
 
 
 def difference(module, function, functional, parameter: str | None = None, *values: float) -> Layer:
@@ -22,7 +24,8 @@ def difference(module, function, functional, parameter: str | None = None, *valu
     cases += [case(**{parameter: value}, inputs=PAIR) for value in values if parameter]
     cases += [case(reduction="sum", inputs=(real(0, 3), real(0, 3)))]
     edges = (case(reduction="none", inputs=(given(0.0, 1.0, 2.0, -INF), given(0.0, 0.0, 0.0, 0.0))),)
-    return Layer(module, (function,), functional, tuple(cases), edges)
+    sizes = tuple(case(inputs=(real(*shape), real(*shape))) for shape in SIZES)
+    return Layer(module, (function,), functional, tuple(cases), edges, sizes=sizes)
 
 
 ROWS: tuple[Layer, ...] = (
@@ -56,5 +59,6 @@ ROWS: tuple[Layer, ...] = (
             case(reduction="sum", inputs=(real(0, 3), probability(0, 3))),
         ),
         edges=(case(reduction="none", inputs=(given(-1e4, -0.0, 0.0, 1e4), given(0.0, 1.0, 0.0, 1.0))),),
+        sizes=tuple(case(inputs=(real(*shape), probability(*shape))) for shape in SIZES),
     ),
 )

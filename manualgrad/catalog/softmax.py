@@ -21,6 +21,11 @@ def axis_softmax(module, function, functional) -> Layer:
         functional,
         tuple(cases),
         (case(0, inputs=given(-INF, 0.0, 1e4)), case(0, inputs=given(1.0, 1.0))),
+        sizes=(
+            case(-1, inputs=real(128, 10)),
+            case(-1, inputs=real(8, 12, 256, 256)),
+            case(1, inputs=real(4, 21, 256, 256)),
+        ),
     )
 
 
@@ -33,6 +38,11 @@ ROWS: tuple[Layer, ...] = (
         (softmax.SoftmaxFunction,),
         softmax.softmax,
         (case(inputs=real(2, 3, 2, 2)), case(inputs=real(3, 2, 2)), case(inputs=real(0, 3, 1, 2))),
+        sizes=(
+            case(inputs=real(32, 10, 28, 28)),
+            case(inputs=real(16, 64, 56, 56)),
+            case(inputs=real(4, 21, 256, 256)),
+        ),
     ),
     Layer(
         None,

@@ -200,9 +200,9 @@ class HuberLossFunction(DifferenceLossFunction):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, shape: float):
         loss = HuberLossFunction.loss(difference(x, target), shape)
-        return weighted_total(loss, weight, reduction, by_weight=False).to(
-            torch.promote_types(x.dtype, target.dtype)
-        )
+        # As torch's: the target has no say.
+        dtype = x.dtype if weight is None else torch.promote_types(x.dtype, weight.dtype)
+        return weighted_total(loss, weight, reduction, by_weight=False).to(dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor):

@@ -6,6 +6,8 @@ each ℓ_i.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -260,9 +262,16 @@ class MultiLabelMarginLossFunction(Function):
         return labels, z, active
 
     @staticmethod
+    def by_parts(x: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """:meth:`pairs` of a few samples at a time: of all, they would take C times the memory of x."""
+        samples = max(1, 2**22 // max(1, x.shape[1] ** 2))
+        for part in zip(x.split(samples), target.split(samples)):
+            yield MultiLabelMarginLossFunction.pairs(*part)
+
+    @staticmethod
     def forward(x: Tensor, target: Tensor, reduction: str):
-        _, z, active = MultiLabelMarginLossFunction.pairs(wide(x), target)
-        loss = torch.where(active, z, 0).sum((1, 2)) / x.shape[1]
+        parts = MultiLabelMarginLossFunction.by_parts(wide(x), target)
+        loss = torch.cat([torch.where(active, z, 0).sum((1, 2)) for _, z, active in parts]) / x.shape[1]
         return reduce(loss, reduction).to(x.dtype)
 
     @staticmethod
@@ -273,10 +282,13 @@ class MultiLabelMarginLossFunction(Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, target = ctx.saved_tensors
-        labels, _, active = MultiLabelMarginLossFunction.pairs(wide(x), target)
         s = share(grad, ctx.reduction, x.shape[0]) / x.shape[1]
         s = s.unsqueeze(1) if s.dim() else s
-        above, below = active.sum(1), active.sum(2)
+        counts = [
+            (labels, active.sum(1), active.sum(2))
+            for labels, _, active in MultiLabelMarginLossFunction.by_parts(wide(x), target)
+        ]
+        labels, above, below = (torch.cat(column) for column in zip(*counts))
         grad_x = (s * above).scatter_add(1, labels, -s * below)
         return grad_x.to(x.dtype), None, None
 

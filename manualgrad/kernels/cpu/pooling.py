@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 import torch
 from numba import prange
@@ -23,9 +24,12 @@ from ...layers.pooling import (
     scatter_to_winners,
 )
 from .. import Twin, plain
-from ._jit import compiled, inlined
+from ._jit import FASTMATH, compiled
 
 __all__ = ["TWINS"]
+
+# Where the compiler leaves a call, it does not see that a step is a literal 2, and cannot vectorize.
+inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
 
 
 @inlined
@@ -41,12 +45,12 @@ def maxima_of_taps(x, best, place, taps, step, first):
     """Let ``taps`` neighbours in ``x`` compete with the best of their windows; ``first`` is their number."""
     for o in range(best.size):
         m = best[o]
-        winner = place[o]
+        winner = np.int32(place[o])
         for b in range(taps):
             v = x[o * step + b]
             wins = (v > m) | (v != v)
             m = v if wins else m
-            winner = np.uint8(first + b) if wins else winner
+            winner = np.int32(first + b) if wins else winner
         best[o] = m
         place[o] = winner
 
@@ -169,8 +173,10 @@ def hand_to_winner(g, place, row, taps, first):
     """Windows side by side: each element of ``row`` gets what its window got, if it won, and else 0."""
     T = g.dtype.type
     for o in range(g.size):
+        each = g[o]
+        winner = np.int32(place[o]) - np.int32(first)
         for b in range(taps):
-            row[o * taps + b] = g[o] if place[o] == np.uint8(first + b) else T(0)
+            row[o * taps + b] = each if winner == b else T(0)
 
 
 @compiled(
