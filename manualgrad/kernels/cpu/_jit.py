@@ -99,7 +99,7 @@ class Compiled:
 
     def check(self, args: tuple) -> None:
         """Raise unless the tensors are as declared: nothing else stands between them and foreign memory."""
-        given = dict(zip(self.names, args, strict=True))
+        given: dict[str, Any] = dict(zip(self.names, args, strict=True))
         for argument in self.shapes:
             x = given[argument]
             dtype, shape = self.declared(argument)
