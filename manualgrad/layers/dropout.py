@@ -132,15 +132,16 @@ def _drop(
         check_floating(name, RuntimeError, input=input)
     if whole_channels and p < 1 and input.dim() < 2:
         raise RuntimeError(f"{name}: expected an input (N, C, *), but got shape {list(input.shape)}")
-    # At p = 1 nothing is left to normalize, and torch returns zeros.
-    function = AlphaDropoutFunction if alpha and p < 1 else DropoutFunction
-    option = p if function is AlphaDropoutFunction else 1 / (1 - p) if p < 1 else 1
+    if alpha and p < 1:  # at p = 1 nothing is left to normalize, and torch returns zeros
+        function, option = AlphaDropoutFunction, p
+    else:
+        function, option = DropoutFunction, 1 / (1 - p) if p < 1 else 1
     if p == 1:
         mask = torch.zeros((), dtype=torch.bool, device=input.device)
     elif whole_channels:
-        mask = function.draw(input.new_empty(*input.shape[:2], *(1,) * (input.dim() - 2)), 1 - p)
+        mask = DropoutFunction.draw(input.new_empty(*input.shape[:2], *(1,) * (input.dim() - 2)), 1 - p)
     elif transforming():
-        mask = function.draw(input, 1 - p)
+        mask = DropoutFunction.draw(input, 1 - p)
     else:
         mask = choose(function, (input, None, option, inplace)).draw(input, 1 - p)
     if inplace and transforming():

@@ -95,7 +95,8 @@ def elementwise(
     if run is not None:
         methods["forward"] = staticmethod(kernel_forward)
     name = formula.__name__.removesuffix("Function") + "CPU"
-    return Twin(type(formula)(name, (formula,), methods), smallest=smallest)
+    metaclass: Any = type(formula)
+    return Twin(metaclass(name, (formula,), methods), smallest=smallest)
 
 
 def _inlined(f: Callable[..., Any]) -> Any:

@@ -101,10 +101,10 @@ class Compiled:
         """Raise unless the tensors are as declared: nothing else stands between them and foreign memory."""
         given = dict(zip(self.names, args, strict=True))
         for argument in self.shapes:
-            x = given[argument]
             dtype, shape = self.declared(argument)
-            if x is None and shape.endswith("?"):
+            if given[argument] is None and shape.endswith("?"):
                 continue
+            x: Tensor = given[argument]
             sizes = eval(f"({shape.rstrip('?')},)", {}, given)
             wanted = (
                 torch.empty(0, dtype=args[0].dtype).numpy().dtype if dtype == "T" else np.dtype(dtype[3:])

@@ -13,6 +13,7 @@ rational one by its linearized form in 50), then rounded to float32. What error 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
@@ -51,7 +52,7 @@ RSQRT_2_PI = 1 / math.sqrt(2 * math.pi)
 RSQRT_2_PI_32 = f32(RSQRT_2_PI)
 RSQRT_2 = math.sqrt(0.5)
 
-strict = {"fastmath": {"contract"}, "forceinline": True, "error_model": "numpy"}
+strict: Any = {"fastmath": {"contract"}, "forceinline": True, "error_model": "numpy"}
 inlined = numba.njit(**strict)
 
 
@@ -80,7 +81,7 @@ def tanh(x):
     raise NotImplementedError("for kernels only")
 
 
-def normal_pdf_and_cdf(x):
+def normal_pdf_and_cdf(x) -> Any:
     """Φ′(x) = e^(−x²/2) / √(2π) and Φ(x), the probability that a standard normal variable is below x"""
     raise NotImplementedError("for kernels only")
 
