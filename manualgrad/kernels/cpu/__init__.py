@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from .. import Twin
-from . import batchnorm, instancenorm, normalization, piecewise
+from . import batchnorm, instancenorm, normalization, piecewise, sync_batchnorm
 
 __all__ = ["TWINS"]
 
-TWINS: dict[type, Twin] = {**batchnorm.TWINS, **instancenorm.TWINS, **normalization.TWINS, **piecewise.TWINS}
+TWINS: dict[type, Twin] = {
+    **batchnorm.TWINS,
+    **instancenorm.TWINS,
+    **normalization.TWINS,
+    **piecewise.TWINS,
+    **sync_batchnorm.TWINS,
+}
