@@ -21,6 +21,7 @@ from . import (
     rnn,
     rnn_cell,
     softmax,
+    sync_batchnorm,
 )
 
 __all__ = ["TWINS"]
@@ -43,4 +44,5 @@ TWINS: dict[type, Twin] = {
     **rnn.TWINS,
     **rnn_cell.TWINS,
     **softmax.TWINS,
+    **sync_batchnorm.TWINS,
 }
