@@ -164,6 +164,7 @@ def picture(results: Sequence[Result], against: Sequence[str], path: Path) -> st
     axes.set_yticks(range(len(results)), [t if len(t) < 70 else t[:67] + "..." for t in titles], fontsize=8)
     axes.set_ylim(len(results) - 0.5, -0.5)
     axes.set_xlabel("times faster than torch.nn (median; right of the line manualgrad is faster)")
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside upper right", ncols=len(against), fontsize=8)
+    figure.suptitle(f"{processor()}, {torch.get_num_threads()} threads", x=0.01, ha="left", fontsize=8)
     figure.savefig(path, dpi=120)
     return f"drawn in {path}"
