@@ -61,6 +61,11 @@ class Contender:
         self.optimizer.step()
         return loss.item()
 
+    def peak(self) -> int:
+        """Most bytes that an update holds at a time, with the gradients, without parameters and state."""
+        self.optimizer.zero_grad()
+        return peak_bytes(self.step)
+
 
 def networks_of(names: Sequence[str]) -> list[str]:
     """The networks named, or all.
@@ -107,7 +112,7 @@ def bench_network(
         f"batch {'x'.join(map(str, shape))} {network.optimizer}",
         {backend: 1e3 * t for backend, t in times.items()},
         saved,
-        {backend: peak_bytes(c.step) for backend, c in contenders.items()},
+        {backend: c.peak() for backend, c in contenders.items()},
         f"losses agree to {farthest:.0e}; saved "
         + ", ".join(f"{saved['ours'] / max(1, saved[b]):.2f} of {b}" for b in against),
     )
