@@ -1,16 +1,20 @@
-"""Command line: ``python -m manualgrad list`` and ``python -m manualgrad check NAME``."""
+"""Command line: ``python -m manualgrad list``, ``check NAME``, ``bench`` and ``kernels``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from .bench.layers import bench_layers
+from .bench.layers import bench_layers, rows_of
+from .bench.recipes import bench_recipes, networks_of
+from .bench.result import machine, picture, report
 from .catalog import CATALOG, Layer, find, reexports
 from .check import check
+from .kernels.overview import overview
 from .layers import lazy
 
 
@@ -65,6 +69,42 @@ def check_row(row: Layer) -> bool:
     return passed
 
 
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure, print and write: what the command ``bench`` asks for."""
+    kind, names = "layers", list(arguments.names)
+    if names and names[0] in ("layers", "blocks", "recipes"):
+        kind = names.pop(0)
+    against = list(dict.fromkeys(arguments.against))
+    try:
+        if kind == "recipes":
+            results = bench_recipes(networks_of(names), against, arguments.seconds)
+        else:
+            rows = rows_of(names, blocks=kind == "blocks")
+            results = bench_layers(rows, against, arguments.seconds)
+    except KeyError as error:
+        print(f"manualgrad bench: {error.args[0]}", file=sys.stderr)
+        return 2
+    before = torch.get_num_threads()
+    torch.set_num_threads(arguments.threads or before)
+    try:
+        print(machine())
+        found = report(results, against, arguments.output / f"{kind}.csv")
+        print(picture(found, against, arguments.output / f"{kind}.png"))
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        torch.set_num_threads(before)
+    return 0
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but is {number}")
+    return number
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 1 if a check failed, 2 if the command is wrong."""
     parser = argparse.ArgumentParser(prog="python -m manualgrad", description=__doc__)
@@ -73,25 +113,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     checking = commands.add_parser("check", help="check the derivatives of layers")
     checking.add_argument("names", nargs="+", metavar="NAME", help="a layer, Function or functional; or: all")
     benching = commands.add_parser("bench", help="time and memory against torch.nn")
-    benching.add_argument("names", nargs="*", metavar="NAME", help="layers; all if none is named")
-    benching.add_argument("--against", nargs="+", choices=("eager", "compile"), default=["eager"])
+    benching.add_argument(
+        "names",
+        nargs="*",
+        metavar="[layers|blocks|recipes] NAME",
+        help="layers (the default), blocks of them, or networks in training; all if none is named",
+    )
+    benching.add_argument(
+        "--against", nargs="+", choices=("eager", "compile"), default=["eager"], help="torch's contenders"
+    )
+    benching.add_argument("--threads", type=positive, help="of torch, and so of all contenders")
     benching.add_argument(
         "--seconds", type=float, default=0.5, help="to measure each contender (%(default)s)"
     )
+    benching.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/bench"),
+        help="folder of the CSV file and picture (%(default)s)",
+    )
+    commands.add_parser("kernels", help="which formula has a kernel here, and if not, why")
     arguments = parser.parse_args(argv)
     if arguments.command == "list":
         print(table(CATALOG), summary(CATALOG), sep="\n\n")
         return 0
     if arguments.command == "bench":
-        rows = [find(name) for name in arguments.names] or [row for row in CATALOG if row.sizes]
-        for result in bench_layers(rows, arguments.against, arguments.seconds):
-            print(
-                f"{result.name} {result.case}",
-                *(f"{k} {v:.3f} ms" for k, v in result.milliseconds.items()),
-                *(f"x{result.ratio(k):.2f}" for k in arguments.against),
-                result.saved,
-                flush=True,
-            )
+        return bench(arguments)
+    if arguments.command == "kernels":
+        print(overview())
         return 0
     try:
         rows = list(CATALOG) if arguments.names == ["all"] else [find(name) for name in arguments.names]

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from ..catalog import Case, Layer, tensors_of
-from .measure import interleaved, saved_bytes
+from ..catalog import CATALOG, Case, Layer, find, tensors_of
+from .measure import interleaved, peak_bytes, saved_bytes
+from .result import Result
 
-__all__ = ["Result", "bench_case", "bench_layers"]
+__all__ = ["bench_case", "bench_layers", "rows_of"]
 
 
-class Result(NamedTuple):
-    """One layer at one size: median milliseconds of a forward and backward, and bytes kept between them."""
+def rows_of(names: Sequence[str], blocks: bool = False) -> list[Layer]:
+    """The rows that are measured: those named, or all layers with sizes; or else all blocks.
 
-    name: str
-    case: str
-    milliseconds: dict[str, float]
-    saved: dict[str, int]
+    A block is a module that torch has not, several of its layers in one.
 
-    def ratio(self, against: str) -> float:
-        """How many times faster ours is."""
-        return self.milliseconds[against] / self.milliseconds["ours"]
+    Raises:
+        KeyError: if there is no layer of a name, or it has no sizes.
+    """
+    if not names:
+        return [row for row in CATALOG if row.sizes and is_block(row) == blocks]
+    rows = [find(name) for name in names]
+    for row in rows:
+        if not row.sizes:
+            raise KeyError(f"{row.name} has no sizes in the catalog, so there is nothing to measure")
+    return rows
+
+
+def is_block(row: Layer) -> bool:
+    """Whether torch.nn has no such module."""
+    return row.module is not None and not hasattr(torch.nn, row.name)
 
 
 def step(
@@ -53,11 +62,16 @@ def bench_case(row: Layer, case: Case, against: Sequence[str] = ("eager",), seco
     for name in against:
         steps[name] = step(case, row.torchs, compiled=name == "compile")
     times = interleaved({name: both for name, (both, _, _) in steps.items()}, seconds=seconds)
-    saved = {name: saved_bytes(forward, parameters) for name, (_, forward, parameters) in steps.items()}
-    return Result(row.name, str(case), {name: 1e3 * t for name, t in times.items()}, saved)
+    return Result(
+        row.name,
+        str(case),
+        {name: 1e3 * t for name, t in times.items()},
+        {name: saved_bytes(forward, parameters) for name, (_, forward, parameters) in steps.items()},
+        {name: peak_bytes(both) for name, (both, _, _) in steps.items()},
+    )
 
 
-def bench_layers(rows: Sequence[Layer], against: Sequence[str], seconds: float = 0.5):
+def bench_layers(rows: Sequence[Layer], against: Sequence[str], seconds: float = 0.5) -> Iterator[Result]:
     """Measure all sizes of ``rows``, one after the other."""
     for row in rows:
         for case in row.sizes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.profiler import profile
 
-__all__ = ["interleaved", "saved_bytes"]
+__all__ = ["interleaved", "peak_bytes", "saved_bytes"]
 
 
 def interleaved(
@@ -51,3 +55,19 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
         output = forward()
     del output
     return sum(kept.values())
+
+
+def peak_bytes(step: Callable[[], object]) -> int:
+    """Most bytes that a call of ``step`` holds at a time, beyond what was there before it."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or else it tells when it starts and stops
+    with profile(profile_memory=True) as recorded:
+        step()
+    events: list = [e for e in recorded.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda e: e.start_ns())
+    return max(0, *accumulate((e.nbytes() for e in events), initial=0))

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
-__all__ = ["DTYPES", "Twin", "choose", "kernels", "optimizers", "plain", "twins", "unavailable"]
+__all__ = ["DTYPES", "Twin", "choose", "kernels", "mode", "optimizers", "plain", "twins", "unavailable"]
 
 DTYPES = (torch.float32, torch.float64)
 PLAIN = (Tensor, torch.nn.Parameter)
@@ -158,6 +158,11 @@ def plain(*gradients: Tensor) -> bool:
     return all(
         type(g) in PLAIN and g.layout is torch.strided and not is_legacy_batchedtensor(g) for g in gradients
     )
+
+
+def mode() -> str:
+    """The setting: ``"auto"`` or ``"formula"``."""
+    return _mode
 
 
 def twins() -> dict[type, Twin]:

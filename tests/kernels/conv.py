@@ -43,7 +43,7 @@ def transposed(ndim: int):
         stride, dilation = rng.randint(1, 3), rng.randint(1, 3)
         options = {
             "stride": stride,
-            "padding": rng.randint(0, 1),
+            "padding": rng.randint(0, (min(kernel) - 1) // 2),  # no empty image
             "output_padding": rng.randrange(max(stride, dilation)),
             "dilation": dilation,
             "groups": groups,
