@@ -154,18 +154,30 @@ def winners_of_fours(v, height, width, column, above, m, place):
     T = v.dtype.type
     half = width // 2
     for i in range(height // 2):
+        upper, lower = v[2 * i * width : (2 * i + 1) * width], v[(2 * i + 1) * width : (2 * i + 2) * width]
+        column_i, above_i = column[2 * i * half :], above[2 * i * half :]
         for j in range(2 * half):
-            top, bottom = v[2 * i * width + j], v[(2 * i + 1) * width + j]
+            top, bottom = upper[j], lower[j]
             wins = (bottom > top) | ((bottom != bottom) & (top == top))
-            column[2 * i * half + j] = bottom if wins else top
-            above[2 * i * half + j] = T(2) if wins else T(0)
+            column_i[j] = bottom if wins else top
+            above_i[j] = T(2) if wins else T(0)
     for o in range((height // 2) * half):
         left, right = column[2 * o], column[2 * o + 1]
         p_left, p_right = above[2 * o], above[2 * o + 1] + T(1)
-        even = (left == right) | ((left != left) & (right != right))
-        wins = (right > left) | ((right != right) & (left == left)) | (even & (p_right < p_left))
+        # Not less, and in front where they are equal, or both NaN.
+        first = p_right < p_left
+        wins = (right > left) | ((right != right) & ((left == left) | first)) | ((right == left) & first)
         m[o] = right if wins else left
         place[o] = p_right if wins else p_left
+
+
+@inlined
+def finish(m, place, a, taps, y, winner):
+    zero = y.dtype.type(0)
+    for o in range(y.size):
+        y[o] = (a * m[o] if a != zero else zero) if m[o] <= zero else m[o]
+    for o in range(y.size):
+        winner[o] = np.uint8(np.int32(place[o] + (taps if m[o] <= zero else zero)))
 
 
 @compiled(
@@ -197,9 +209,7 @@ def pooled_forward(
             else:
                 winners(v, height, width, kh, kw, m, place)
             y_k, winner_k = outputs[k, c], bytes_[k, c]
-            for o in range(places):
-                y_k[o] = (a * m[o] if a != zero else zero) if m[o] <= zero else m[o]
-                winner_k[o] = np.uint8(np.int32(place[o] + (T(kh * kw) if m[o] <= zero else zero)))
+            finish(m, place, a, T(kh * kw), y_k, winner_k)
 
 
 @compiled(
