@@ -87,7 +87,7 @@ class FuseReport:
     __repr__ = __str__
 
 
-class Untraceable(Exception):
+class UntraceableError(Exception):
     """Why the forward of a module cannot be replaced by a graph."""
 
 
@@ -145,7 +145,7 @@ def fuse(model: nn.Module) -> FuseReport:
             continue
         try:
             plan = make_plan(module, type(module))
-        except Untraceable as error:
+        except UntraceableError as error:
             if any(type(child) in NORMS for _, child in _reachable(module)):
                 report.left[name] = (type(module), str(error))
             continue
@@ -172,7 +172,7 @@ def unfuse(model: nn.Module) -> FuseReport:
     return report
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def fused_class(cls: type[nn.Module]) -> type[nn.Module]:
     """A subclass of ``cls`` whose instances compute by their plan."""
 
@@ -184,13 +184,13 @@ def fused_class(cls: type[nn.Module]) -> type[nn.Module]:
         if plan is None:  # a copy, or loaded
             try:
                 plan = make_plan(self, cls)
-            except Untraceable:
+            except UntraceableError:
                 plan = Plan((), (), {}, {})
             self.__dict__[PLAN] = plan
         version = plan.version(self, args, kwargs)
         return cls.forward(self, *args, **kwargs) if version is None else version(self, *args, **kwargs)
 
-    def __reduce_ex__(self, protocol):
+    def reduce(self, protocol):
         make, arguments, *rest = cls.__reduce_ex__(self, max(protocol, 2))
         if make is copyreg.__newobj__:
             make, arguments = _new, (cls, *arguments[1:])
@@ -198,7 +198,7 @@ def fused_class(cls: type[nn.Module]) -> type[nn.Module]:
             rest[0] = {name: value for name, value in rest[0].items() if name != PLAN}
         return make, arguments, *rest
 
-    space = {"forward": forward, "__reduce_ex__": __reduce_ex__, "__doc__": cls.__doc__, "_fused_from": cls}
+    space = {"forward": forward, "__reduce_ex__": reduce, "__doc__": cls.__doc__, "_fused_from": cls}
     space |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     return type(cls)(cls.__name__, (cls,), space)
 
@@ -214,7 +214,7 @@ def _original(cls: type) -> type[nn.Module] | None:
 
 
 def _may_be_fused(module: nn.Module) -> bool:
-    # A container of torch's other than Sequential does more than call its children; ours are blocks, and such.
+    # A container of torch's other than Sequential does more than call its children; ours are blocks.
     cls = type(module)
     if not module._modules or isinstance(module, torch.jit.ScriptModule) or "forward" in vars(module):
         return False
@@ -254,7 +254,7 @@ class Tracer(fx.Tracer):
         if isinstance(a, Tensor):
             named = (*self.root.named_parameters(), *self.root.named_buffers())
             if not any(a is known for _, known in named):
-                raise Untraceable("its forward makes a tensor of its own, which would be made once")
+                raise UntraceableError("its forward makes a tensor of its own, which would be made once")
         return super().create_arg(a)
 
 
@@ -262,10 +262,12 @@ def make_plan(module: nn.Module, cls: type[nn.Module]) -> Plan:
     """Trace a module's forward, replace chains, and compile what results, for each mode that it asks for.
 
     Raises:
-        Untraceable: if it cannot be traced, or does what would be lost.
+        UntraceableError: if it cannot be traced, or does what would be lost.
     """
     parameters = [p for name, p in list(inspect.signature(cls.forward).parameters.items())[1:]]
-    wanted = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    wanted = [
+        p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     arguments = tuple(p.name for p in wanted)
     versions, chains, left = [], {}, {}
     modes = [module.training]
@@ -286,7 +288,7 @@ def trace(module: nn.Module, cls: type[nn.Module], wanted: list, training: bool)
     """The graph of a module's forward, and the attributes that it depends on."""
     attributes: dict[str, Any] = {}
 
-    def __getattribute__(self, name):
+    def get(self, name):
         value = cls.__getattribute__(self, name)
         if name not in INTERNAL and name != "__dict__" and name in cls.__getattribute__(self, "__dict__"):
             value = training if name == "training" else value
@@ -294,37 +296,44 @@ def trace(module: nn.Module, cls: type[nn.Module], wanted: list, training: bool)
                 attributes[name] = copy.copy(value) if isinstance(value, (list, dict, set)) else value
         return value
 
-    def __setattr__(self, name, value):
-        raise Untraceable(f"its forward sets self.{name}")
+    def refuse(self, name, value):
+        raise UntraceableError(f"its forward sets self.{name}")
 
     names = [p.name for p in wanted]
     passed = [f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p in wanted]
     space: dict[str, Any] = {"cls": cls}
-    exec(f"def forward({', '.join(['self', *names])}): return cls.forward({', '.join(['self', *passed])})", space)
-    overrides = {"__getattribute__": __getattribute__, "__setattr__": __setattr__, "forward": space["forward"]}
+    exec(
+        f"def forward({', '.join(['self', *names])}): return cls.forward({', '.join(['self', *passed])})",
+        space,
+    )
+    overrides = {
+        "__getattribute__": get,
+        "__setattr__": refuse,
+        "forward": space["forward"],
+    }
     before, seeds = module.__class__, (random.getstate(), torch.get_rng_state())
     object.__setattr__(module, "__class__", type(cls)(cls.__name__, (cls,), overrides))
     try:
         graph = Tracer().trace(module)
-    except Untraceable:
+    except UntraceableError:
         raise
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Untraceable(f"its forward cannot be traced: {said}") from error
+        raise UntraceableError(f"its forward cannot be traced: {said}") from error
     finally:
         object.__setattr__(module, "__class__", before)
         drawn = random.getstate() != seeds[0] or not torch.equal(torch.get_rng_state(), seeds[1])
         random.setstate(seeds[0])
         torch.set_rng_state(seeds[1])
     if drawn:
-        raise Untraceable("its forward draws random numbers of its own, which would be drawn once")
+        raise UntraceableError("its forward draws random numbers of its own, which would be drawn once")
     for name, value in attributes.items():
         if name != "training" and isinstance(value, (list, dict, set)) and vars(module)[name] != value:
-            raise Untraceable(f"its forward changes self.{name}")
+            raise UntraceableError(f"its forward changes self.{name}")
     for node in graph.nodes:
         for parent in _parents(node.target) if node.op in ("call_module", "get_attr") else ():
             if type(module.get_submodule(parent)) not in HOLDERS:
-                raise Untraceable(f"its forward reaches into {parent}")
+                raise UntraceableError(f"its forward reaches into {parent}")
     return graph, attributes
 
 

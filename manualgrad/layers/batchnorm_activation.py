@@ -272,7 +272,7 @@ def batch_norm_activation(
     negative_slope: float = 0.0,
     window: Ints = (),
 ) -> Tensor:
-    """Batch normalization, then a sum, then ReLU, then a max-pool: ``max_pool(relu(batch_norm(x) + residual))``.
+    """Batch normalization, a sum, ReLU and a max-pool: ``max_pool(relu(batch_norm(x) + residual))``.
 
     Args:
         input: shape (B, C, *I).
@@ -402,17 +402,18 @@ class BatchNormActivation(nn.Sequential):
         if type(norm) not in NORMS or slope_of(activation) is None or window_of(pool) is None:
             raise TypeError(
                 "BatchNormActivation: expected a BatchNorm, then at most a ReLU, LeakyReLU or Identity, then "
-                "at most a MaxPool whose windows lie side by side (stride=kernel_size, padding=0, dilation=1) "
-                f"and have {LARGEST_WINDOW} elements at most, but got {list(self)}"
+                "at most a MaxPool whose windows lie side by side (stride=kernel_size, padding=0, "
+                f"dilation=1) and have {LARGEST_WINDOW} elements at most, but got {list(self)}"
             )
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         return normalize_activate_pool(input, *in_order(self), residual)
 
 
-def in_order(layers: nn.Sequential) -> tuple:
-    """Norm, activation and pool, the latter two None if there are none. Of other layers it makes no sense."""
-    norm, *others = [*layers, None]
-    pool = others[-2] if len(others) > 1 and type(others[-2]) in POOLS else None
-    activation = others[0] if others[0] is not pool else None
-    return (norm, activation, pool) if len(layers) <= 1 + (activation is not None) + (pool is not None) else (None,) * 3
+def in_order(block: nn.Sequential) -> tuple:
+    """Norm, activation and pool, each None if it is missing; all None if there are others."""
+    layers = list(block)
+    norm = layers.pop(0) if layers else None
+    pool = layers.pop() if layers and type(layers[-1]) in POOLS else None
+    activation = layers.pop() if layers else None
+    return (None, None, None) if layers else (norm, activation, pool)

@@ -134,7 +134,7 @@ def activated_backward(
 
 @inlined
 def winners(v, height, width, kh, kw, m, place):
-    """Of the plane v the maximum m of each window, and its place; of equals, and of several NaN, the first."""
+    """Of the plane v each window's maximum m and its place; of equals, and of several NaN, the first."""
     T = v.dtype.type
     for i in range(height // kh):
         row = i * (width // kw)
@@ -281,9 +281,7 @@ def forward(x, residual, mean, var, weight, bias, slope, window, eps, training):
     if not window:
         y = torch.empty_like(x)
         size = math.prod(x.shape[2:])
-        activated_forward(
-            x, residual, weight, bias, mean, var, y, n, channels, size, eps, slope, training
-        )
+        activated_forward(x, residual, weight, bias, mean, var, y, n, channels, size, eps, slope, training)
         return y, x.new_empty(0, dtype=torch.uint8)
     places = [length // k for length, k in zip(x.shape[2:], window)]
     y = x.new_empty(n, channels, *places)
@@ -343,7 +341,9 @@ class BatchNormActivationCPU(BatchNormActivationFunction):
 
 class BatchNormActivationEvalCPU(BatchNormActivationEvalFunction):
     @staticmethod
-    def forward(x: Tensor, residual: Tensor | None, mean, var, weight, bias, slope: float, window, eps: float):
+    def forward(
+        x: Tensor, residual: Tensor | None, mean, var, weight, bias, slope: float, window, eps: float
+    ):
         return forward(x, residual, mean, var, weight, bias, slope, window, eps, False)
 
     @staticmethod
