@@ -46,17 +46,20 @@ def statistics(x, c):
     """Mean and variance of channel c of x, (n, channels, size)."""
     T = x.dtype.type
     n, _, size = x.shape
-    mean, squares, count = 0.0, 0.0, 0.0
+    sums, mean, squares, count = 0.0, 0.0, 0.0, 0.0
     for k in range(n):
         for start in range(0, size, PIECE):
             piece = x[k, c, start : start + PIECE]
-            mu = sum_of(piece) / T(piece.size)
+            sum_ = sum_of(piece)
+            mu = sum_ / T(piece.size)
+            sums += sum_
             delta = np.float64(mu) - mean
             total = count + piece.size
             squares += np.float64(squares_about(piece, mu)) + delta * delta * count * piece.size / total
             mean += delta * piece.size / total
             count = total
-    return mean, squares / max(count, 1.0)
+    # Not the mean that moved along, which is NaN where infinities came by.
+    return sums / max(count, 1.0), squares / max(count, 1.0)
 
 
 @inlined
