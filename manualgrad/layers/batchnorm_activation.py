@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_optional, check_tensors, wide
+from ..function import Function, apply, autocasting, check_optional, check_tensors, wide
 from ._blocks import observed
 from ._broadcast import check_same_dtype
 from ._spatial import Ints, per_axis
@@ -65,6 +65,7 @@ def before_activation(
     scale = rstd if weight is None else rstd * weight
     v = (x - per_channel(mean, x.dim())) * per_channel(scale, x.dim())
     v = v if bias is None else v + per_channel(bias, x.dim())
+    v = v.to(x.dtype)  # so that of a half type the winners are those of the layers apart
     return v if residual is None else v + residual
 
 
@@ -139,7 +140,7 @@ class BatchNormActivationFunction(Function):
         mean, var = batch_statistics(x)
         v = before_activation(x, residual, mean, var, weight, bias, eps)
         y, winner = after_activation(v, slope, window)
-        return y.to(x.dtype), mean, var, winner
+        return y, mean, var, winner
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -151,8 +152,9 @@ class BatchNormActivationFunction(Function):
 
     @staticmethod
     def backward(ctx, grad_y: Tensor, _mean, _var, _winner):
-        x, weight, mean, var, *_ = ctx.saved_tensors
-        h = at_activation(ctx, wide(grad_y))
+        saved = ctx.saved_tensors
+        x, weight, mean, var, *_ = saved
+        h = at_activation(ctx, saved, wide(grad_y))
         if torch.is_grad_enabled():  # differentiated again: μ and σ² are functions of x, not constants
             mean, var = batch_statistics(x)
         axes = [axis for axis in range(x.dim()) if axis != 1]
@@ -181,8 +183,9 @@ def save(ctx, x, weight, mean, var, bias, residual, y, winner, need_x=True) -> N
     """Save what both backwards need: beside x, w, μ and σ² whatever tells the sign of v."""
     ctx.size, ctx.x_dtype = tuple(x.shape[2:]), x.dtype
     bent = ctx.slope != 1 and not ctx.window
+    ctx.has_x = need_x or (bent and residual is None)
     ctx.save_for_backward(
-        x if need_x or (bent and residual is None) else None,
+        x if ctx.has_x else None,
         weight,
         mean,
         var,
@@ -192,9 +195,9 @@ def save(ctx, x, weight, mean, var, bias, residual, y, winner, need_x=True) -> N
     )
 
 
-def at_activation(ctx, g: Tensor) -> Tensor:
+def at_activation(ctx, saved: tuple, g: Tensor) -> Tensor:
     """h = ∂L/∂v, from what :func:`save` saved."""
-    x, weight, mean, var, bias, y, winner = ctx.saved_tensors
+    x, weight, mean, var, bias, y, winner = saved
     if ctx.window:
         return to_winners(g, winner, ctx.slope, ctx.window, ctx.size)
     if ctx.slope == 1:
@@ -227,7 +230,7 @@ class BatchNormActivationEvalFunction(Function):
     ):
         v = before_activation(x, residual, mean, var, weight, bias, eps)
         y, winner = after_activation(v, slope, window)
-        return y.to(x.dtype), winner
+        return y, winner
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -240,8 +243,9 @@ class BatchNormActivationEvalFunction(Function):
 
     @staticmethod
     def backward(ctx, grad_y: Tensor, _winner):
-        x, weight, mean, var, *_ = ctx.saved_tensors
-        h = at_activation(ctx, wide(grad_y))
+        saved = ctx.saved_tensors
+        x, weight, mean, var, *_ = saved
+        h = at_activation(ctx, saved, wide(grad_y))
         axes = [axis for axis in range(h.dim()) if axis != 1]
         rstd = torch.rsqrt(wide(var) + ctx.eps)
         grad_x = grad_residual = grad_weight = grad_bias = None
@@ -367,6 +371,8 @@ def normalize_activate_pool(
     if residual is not None:
         same = residual.shape == input.shape and residual.dtype == input.dtype
         fits = fits and same and slope in (0, 1)
+    if window is not None and len(window) == 3:
+        fits = fits and not autocasting(input)  # which computes max_pool3d, and no other pool, in float32
     if fits and not any(observed(m) for m in (norm, activation, pool) if isinstance(m, nn.Module)):
         norm._check_input_dim(input)
         options = {"residual": residual, "negative_slope": slope, "window": window}

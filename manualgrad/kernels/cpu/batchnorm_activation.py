@@ -125,14 +125,17 @@ def activated_backward(
         grad_bias[c] = sum_h
         grad_weight[c] = sum_h_x * rstd
         count = np.float64(n * size)
-        shift = T(sum_h / count) if training else zero
-        tilt = T(sum_h_x * rstd * rstd / count) if training else zero
+        shift, tilt = T(sum_h / count), T(sum_h_x * rstd * rstd / count)
         for k in range(n):
             x_k, h_k = x[k, c], grad_x[k, c]
             if grad_residual.size:
                 grad_residual[k, c] = h_k
-            for i in range(size):
-                h_k[i] = (h_k[i] - shift - (x_k[i] - mu) * tilt) * scale
+            if training:
+                for i in range(size):
+                    h_k[i] = (h_k[i] - shift - (x_k[i] - mu) * tilt) * scale
+            else:
+                for i in range(size):
+                    h_k[i] = h_k[i] * scale
 
 
 @inlined
@@ -250,12 +253,11 @@ def pooled_backward(
         grad_bias[c] = sum_h
         grad_weight[c] = sum_h_x * rstd
         count = np.float64(n * height * width)
-        shift = T(sum_h / count) if training else zero
-        tilt = T(sum_h_x * rstd * rstd / count) if training else zero
+        shift, tilt = T(sum_h / count), T(sum_h_x * rstd * rstd / count)
         for k in range(n):
             plane, grad = x[k, c].reshape(height * width), grad_x[k, c].reshape(height * width)
             for i in range(height * width):
-                grad[i] = (-shift - (plane[i] - mu) * tilt) * scale
+                grad[i] = (-shift - (plane[i] - mu) * tilt) * scale if training else zero
             for i in range(height // kh):
                 for j in range(width // kw):
                     w = winner[k, c, i, j]
@@ -352,7 +354,7 @@ class BatchNormActivationEvalCPU(BatchNormActivationEvalFunction):
     @staticmethod
     def backward(ctx, grad_y: Tensor, _winner):
         # Without x, which only the gradient of w asks for, there is no kernel.
-        if ctx.saved_tensors[0] is None or not plain(grad_y):
+        if not ctx.has_x or not plain(grad_y):
             return BatchNormActivationEvalFunction.backward(ctx, grad_y, _winner)
         need_x, need_residual, _, _, need_weight, need_bias = ctx.needs_input_grad[:6]
         grad_x, grad_residual, grad_weight, grad_bias = backward(ctx, grad_y, need_residual, False)
