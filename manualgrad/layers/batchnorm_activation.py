@@ -10,6 +10,7 @@ with a between, and with a = 1. It is monotone for a ≥ 0, so that max f(v) = f
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -320,7 +321,7 @@ def batch_norm_activation(
     return y
 
 
-def slope_of(activation: nn.Module | float | None) -> float | None:
+def slope_of(activation: Any) -> float | None:
     """The slope of an activation where its input is negative; None if it is none that this page has."""
     if activation is None:
         return 1.0
@@ -333,7 +334,7 @@ def slope_of(activation: nn.Module | float | None) -> float | None:
     return 1.0 if type(activation) in (nn.Identity, Identity) else None
 
 
-def window_of(pool: nn.Module | Ints | None) -> Ints | None:
+def window_of(pool: Any) -> Ints | None:
     """The window of a max-pool; None if it is none that this page has: windows must lie side by side."""
     if pool is None:
         return ()
@@ -353,16 +354,17 @@ def window_of(pool: nn.Module | Ints | None) -> Ints | None:
 
 def normalize_activate_pool(
     input: Tensor,
-    norm: nn.Module,
-    activation: nn.Module | float | None = None,
-    pool: nn.Module | Ints | None = None,
+    norm: Any,
+    activation: Any = None,
+    pool: Any = None,
     residual: Tensor | None = None,
 ) -> Tensor:
     """What these modules compute, one after the other; in one where it can be.
 
     Args:
-        activation: a module, or the slope of a LeakyReLU.
-        pool: a module, or the window of a max-pool.
+        norm: a module.
+        activation: a module, or the slope of a LeakyReLU, or None.
+        pool: a module, or the window of a max-pool, or None.
     """
     check_tensors("BatchNormActivation", input=input)
     check_optional("BatchNormActivation", residual=residual)
@@ -413,7 +415,8 @@ class BatchNormActivation(nn.Sequential):
             )
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        return normalize_activate_pool(input, *in_order(self), residual)
+        norm, activation, pool = in_order(self)
+        return normalize_activate_pool(input, norm, activation, pool, residual)
 
 
 def in_order(block: nn.Sequential) -> tuple:
