@@ -27,7 +27,6 @@ from torch import Tensor, fx, nn
 
 from . import functional
 from .layers._blocks import observed
-from .layers._spatial import Ints
 from .layers.batchnorm_activation import (
     LEAKY_RELUS,
     NORMS,
@@ -356,12 +355,12 @@ def rewrite(graph: fx.Graph, module: nn.Module) -> tuple[dict, dict]:
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     order = {node: k for k, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
-        if node.op != "call_module" or type(module.get_submodule(node.target)) not in NORMS:
+        if node.op != "call_module" or type(module.get_submodule(str(node.target))) not in NORMS:
             continue
         chain = Chain(graph, module, node)
         reason = "called several times" if calls[node.target] > 1 else chain.find(order)
         if reason:
-            left[node.target] = (type(module.get_submodule(node.target)), reason)
+            left[node.target] = (type(module.get_submodule(str(node.target))), reason)
         else:
             chains[node.target] = chain.replace()
     return chains, left
@@ -373,16 +372,16 @@ class Chain:
     def __init__(self, graph: fx.Graph, module: nn.Module, norm: fx.Node):
         self.graph, self.module, self.norm = graph, module, norm
         self.nodes = [norm]
-        self.parts = [type(module.get_submodule(norm.target)).__name__]
+        self.parts = [type(module.get_submodule(str(norm.target))).__name__]
         self.residual: fx.Node | None = None
-        self.activation: str | float | None = None
-        self.pool: str | Ints | None = None
+        self.activation: Any = None
+        self.pool: Any = None
 
     def find(self, order: dict[fx.Node, int]) -> str:
         """Take the longest chain that fits; else say why there is none."""
         if len(self.norm.args) != 1 or self.norm.kwargs:
             return "called with other arguments than its input"
-        if observed(self.module.get_submodule(self.norm.target)):
+        if observed(self.module.get_submodule(str(self.norm.target))):
             return "it has hooks"
         self.follow(self.add)
         why = self.follow(self.activate)
@@ -403,7 +402,7 @@ class Chain:
         return why
 
     def layer(self, node: fx.Node) -> nn.Module | None:
-        return self.module.get_submodule(node.target) if node.op == "call_module" else None
+        return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     def add(self, last: fx.Node, user: fx.Node) -> str:
         if user.op == "call_module" or user.target not in ADDS or user.kwargs or len(user.args) != 2:

@@ -358,7 +358,7 @@ def normalize_activate_pool(
     activation: Any = None,
     pool: Any = None,
     residual: Tensor | None = None,
-) -> Tensor:
+) -> Any:
     """What these modules compute, one after the other; in one where it can be.
 
     Args:
