@@ -2,8 +2,22 @@
 
 from . import functional, nn, optim
 from .check import check
+from .fuse import FuseReport, fuse, unfuse
 from .kernels import kernels
 from .swap import SwapReport, swap, swapped, unswap
 
-__all__ = ["SwapReport", "check", "functional", "kernels", "nn", "optim", "swap", "swapped", "unswap"]
+__all__ = [
+    "FuseReport",
+    "SwapReport",
+    "check",
+    "functional",
+    "fuse",
+    "kernels",
+    "nn",
+    "optim",
+    "swap",
+    "swapped",
+    "unfuse",
+    "unswap",
+]
 __version__ = "0.2.0"

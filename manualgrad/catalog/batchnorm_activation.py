@@ -29,7 +29,7 @@ def norm(ndim: int = 2, channels: int = 2, **options) -> partial:
     return partial(getattr(nn, f"BatchNorm{ndim}d"), channels, **options)
 
 
-def pool(ndim: int = 2, kernel=2, **options) -> partial:
+def pool(ndim: int = 2, kernel: int | tuple[int, ...] = 2, **options) -> partial:
     return partial(getattr(nn, f"MaxPool{ndim}d"), kernel, **options)
 
 

@@ -10,11 +10,12 @@ with a between, and with a = 1. It is monotone for a ≥ 0, so that max f(v) = f
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, check_optional, check_tensors, wide
+from ..function import Function, apply, autocasting, check_optional, check_tensors, wide
 from ._blocks import observed
 from ._broadcast import check_same_dtype
 from ._spatial import Ints, per_axis
@@ -65,6 +66,7 @@ def before_activation(
     scale = rstd if weight is None else rstd * weight
     v = (x - per_channel(mean, x.dim())) * per_channel(scale, x.dim())
     v = v if bias is None else v + per_channel(bias, x.dim())
+    v = v.to(x.dtype)  # so that of a half type the winners are those of the layers apart
     return v if residual is None else v + residual
 
 
@@ -139,7 +141,7 @@ class BatchNormActivationFunction(Function):
         mean, var = batch_statistics(x)
         v = before_activation(x, residual, mean, var, weight, bias, eps)
         y, winner = after_activation(v, slope, window)
-        return y.to(x.dtype), mean, var, winner
+        return y, mean, var, winner
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -151,8 +153,9 @@ class BatchNormActivationFunction(Function):
 
     @staticmethod
     def backward(ctx, grad_y: Tensor, _mean, _var, _winner):
-        x, weight, mean, var, *_ = ctx.saved_tensors
-        h = at_activation(ctx, wide(grad_y))
+        saved = ctx.saved_tensors
+        x, weight, mean, var, *_ = saved
+        h = at_activation(ctx, saved, wide(grad_y))
         if torch.is_grad_enabled():  # differentiated again: μ and σ² are functions of x, not constants
             mean, var = batch_statistics(x)
         axes = [axis for axis in range(x.dim()) if axis != 1]
@@ -181,8 +184,9 @@ def save(ctx, x, weight, mean, var, bias, residual, y, winner, need_x=True) -> N
     """Save what both backwards need: beside x, w, μ and σ² whatever tells the sign of v."""
     ctx.size, ctx.x_dtype = tuple(x.shape[2:]), x.dtype
     bent = ctx.slope != 1 and not ctx.window
+    ctx.has_x = need_x or (bent and residual is None)
     ctx.save_for_backward(
-        x if need_x or (bent and residual is None) else None,
+        x if ctx.has_x else None,
         weight,
         mean,
         var,
@@ -192,9 +196,9 @@ def save(ctx, x, weight, mean, var, bias, residual, y, winner, need_x=True) -> N
     )
 
 
-def at_activation(ctx, g: Tensor) -> Tensor:
+def at_activation(ctx, saved: tuple, g: Tensor) -> Tensor:
     """h = ∂L/∂v, from what :func:`save` saved."""
-    x, weight, mean, var, bias, y, winner = ctx.saved_tensors
+    x, weight, mean, var, bias, y, winner = saved
     if ctx.window:
         return to_winners(g, winner, ctx.slope, ctx.window, ctx.size)
     if ctx.slope == 1:
@@ -227,7 +231,7 @@ class BatchNormActivationEvalFunction(Function):
     ):
         v = before_activation(x, residual, mean, var, weight, bias, eps)
         y, winner = after_activation(v, slope, window)
-        return y.to(x.dtype), winner
+        return y, winner
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -240,8 +244,9 @@ class BatchNormActivationEvalFunction(Function):
 
     @staticmethod
     def backward(ctx, grad_y: Tensor, _winner):
-        x, weight, mean, var, *_ = ctx.saved_tensors
-        h = at_activation(ctx, wide(grad_y))
+        saved = ctx.saved_tensors
+        x, weight, mean, var, *_ = saved
+        h = at_activation(ctx, saved, wide(grad_y))
         axes = [axis for axis in range(h.dim()) if axis != 1]
         rstd = torch.rsqrt(wide(var) + ctx.eps)
         grad_x = grad_residual = grad_weight = grad_bias = None
@@ -272,7 +277,7 @@ def batch_norm_activation(
     negative_slope: float = 0.0,
     window: Ints = (),
 ) -> Tensor:
-    """Batch normalization, then a sum, then ReLU, then a max-pool: ``max_pool(relu(batch_norm(x) + residual))``.
+    """Batch normalization, a sum, ReLU and a max-pool: ``max_pool(relu(batch_norm(x) + residual))``.
 
     Args:
         input: shape (B, C, *I).
@@ -316,7 +321,7 @@ def batch_norm_activation(
     return y
 
 
-def slope_of(activation: nn.Module | float | None) -> float | None:
+def slope_of(activation: Any) -> float | None:
     """The slope of an activation where its input is negative; None if it is none that this page has."""
     if activation is None:
         return 1.0
@@ -329,7 +334,7 @@ def slope_of(activation: nn.Module | float | None) -> float | None:
     return 1.0 if type(activation) in (nn.Identity, Identity) else None
 
 
-def window_of(pool: nn.Module | Ints | None) -> Ints | None:
+def window_of(pool: Any) -> Ints | None:
     """The window of a max-pool; None if it is none that this page has: windows must lie side by side."""
     if pool is None:
         return ()
@@ -349,16 +354,17 @@ def window_of(pool: nn.Module | Ints | None) -> Ints | None:
 
 def normalize_activate_pool(
     input: Tensor,
-    norm: nn.Module,
-    activation: nn.Module | float | None = None,
-    pool: nn.Module | Ints | None = None,
+    norm: Any,
+    activation: Any = None,
+    pool: Any = None,
     residual: Tensor | None = None,
-) -> Tensor:
+) -> Any:
     """What these modules compute, one after the other; in one where it can be.
 
     Args:
-        activation: a module, or the slope of a LeakyReLU.
-        pool: a module, or the window of a max-pool.
+        norm: a module.
+        activation: a module, or the slope of a LeakyReLU, or None.
+        pool: a module, or the window of a max-pool, or None.
     """
     check_tensors("BatchNormActivation", input=input)
     check_optional("BatchNormActivation", residual=residual)
@@ -367,6 +373,8 @@ def normalize_activate_pool(
     if residual is not None:
         same = residual.shape == input.shape and residual.dtype == input.dtype
         fits = fits and same and slope in (0, 1)
+    if window is not None and len(window) == 3:
+        fits = fits and not autocasting(input)  # which computes max_pool3d, and no other pool, in float32
     if fits and not any(observed(m) for m in (norm, activation, pool) if isinstance(m, nn.Module)):
         norm._check_input_dim(input)
         options = {"residual": residual, "negative_slope": slope, "window": window}
@@ -402,17 +410,19 @@ class BatchNormActivation(nn.Sequential):
         if type(norm) not in NORMS or slope_of(activation) is None or window_of(pool) is None:
             raise TypeError(
                 "BatchNormActivation: expected a BatchNorm, then at most a ReLU, LeakyReLU or Identity, then "
-                "at most a MaxPool whose windows lie side by side (stride=kernel_size, padding=0, dilation=1) "
-                f"and have {LARGEST_WINDOW} elements at most, but got {list(self)}"
+                "at most a MaxPool whose windows lie side by side (stride=kernel_size, padding=0, "
+                f"dilation=1) and have {LARGEST_WINDOW} elements at most, but got {list(self)}"
             )
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        return normalize_activate_pool(input, *in_order(self), residual)
+        norm, activation, pool = in_order(self)
+        return normalize_activate_pool(input, norm, activation, pool, residual)
 
 
-def in_order(layers: nn.Sequential) -> tuple:
-    """Norm, activation and pool, the latter two None if there are none. Of other layers it makes no sense."""
-    norm, *others = [*layers, None]
-    pool = others[-2] if len(others) > 1 and type(others[-2]) in POOLS else None
-    activation = others[0] if others[0] is not pool else None
-    return (norm, activation, pool) if len(layers) <= 1 + (activation is not None) + (pool is not None) else (None,) * 3
+def in_order(block: nn.Sequential) -> tuple:
+    """Norm, activation and pool, each None if it is missing; all None if there are others."""
+    layers = list(block)
+    norm = layers.pop(0) if layers else None
+    pool = layers.pop() if layers and type(layers[-1]) in POOLS else None
+    activation = layers.pop() if layers else None
+    return (None, None, None) if layers else (norm, activation, pool)

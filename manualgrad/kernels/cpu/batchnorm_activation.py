@@ -46,17 +46,20 @@ def statistics(x, c):
     """Mean and variance of channel c of x, (n, channels, size)."""
     T = x.dtype.type
     n, _, size = x.shape
-    mean, squares, count = 0.0, 0.0, 0.0
+    sums, mean, squares, count = 0.0, 0.0, 0.0, 0.0
     for k in range(n):
         for start in range(0, size, PIECE):
             piece = x[k, c, start : start + PIECE]
-            mu = sum_of(piece) / T(piece.size)
+            sum_ = sum_of(piece)
+            mu = sum_ / T(piece.size)
+            sums += sum_
             delta = np.float64(mu) - mean
             total = count + piece.size
             squares += np.float64(squares_about(piece, mu)) + delta * delta * count * piece.size / total
             mean += delta * piece.size / total
             count = total
-    return mean, squares / max(count, 1.0)
+    # Not the mean that moved along, which is NaN where infinities came by.
+    return sums / max(count, 1.0), squares / max(count, 1.0)
 
 
 @inlined
@@ -122,19 +125,22 @@ def activated_backward(
         grad_bias[c] = sum_h
         grad_weight[c] = sum_h_x * rstd
         count = np.float64(n * size)
-        shift = T(sum_h / count) if training else zero
-        tilt = T(sum_h_x * rstd * rstd / count) if training else zero
+        shift, tilt = T(sum_h / count), T(sum_h_x * rstd * rstd / count)
         for k in range(n):
             x_k, h_k = x[k, c], grad_x[k, c]
             if grad_residual.size:
                 grad_residual[k, c] = h_k
-            for i in range(size):
-                h_k[i] = (h_k[i] - shift - (x_k[i] - mu) * tilt) * scale
+            if training:
+                for i in range(size):
+                    h_k[i] = (h_k[i] - shift - (x_k[i] - mu) * tilt) * scale
+            else:
+                for i in range(size):
+                    h_k[i] = h_k[i] * scale
 
 
 @inlined
 def winners(v, height, width, kh, kw, m, place):
-    """Of plane v the maximum m of each window, and its place; of equals, and of several NaN, the first."""
+    """Of the plane v each window's maximum m and its place; of equals, and of several NaN, the first."""
     T = v.dtype.type
     for i in range(height // kh):
         row = i * (width // kw)
@@ -154,18 +160,30 @@ def winners_of_fours(v, height, width, column, above, m, place):
     T = v.dtype.type
     half = width // 2
     for i in range(height // 2):
+        upper, lower = v[2 * i * width : (2 * i + 1) * width], v[(2 * i + 1) * width : (2 * i + 2) * width]
+        column_i, above_i = column[2 * i * half :], above[2 * i * half :]
         for j in range(2 * half):
-            top, bottom = v[2 * i * width + j], v[(2 * i + 1) * width + j]
+            top, bottom = upper[j], lower[j]
             wins = (bottom > top) | ((bottom != bottom) & (top == top))
-            column[2 * i * half + j] = bottom if wins else top
-            above[2 * i * half + j] = T(2) if wins else T(0)
+            column_i[j] = bottom if wins else top
+            above_i[j] = T(2) if wins else T(0)
     for o in range((height // 2) * half):
         left, right = column[2 * o], column[2 * o + 1]
         p_left, p_right = above[2 * o], above[2 * o + 1] + T(1)
-        even = (left == right) | ((left != left) & (right != right))
-        wins = (right > left) | ((right != right) & (left == left)) | (even & (p_right < p_left))
+        # Not less, and in front where they are equal, or both NaN.
+        first = p_right < p_left
+        wins = (right > left) | ((right != right) & ((left == left) | first)) | ((right == left) & first)
         m[o] = right if wins else left
         place[o] = p_right if wins else p_left
+
+
+@inlined
+def finish(m, place, a, taps, y, winner):
+    zero = y.dtype.type(0)
+    for o in range(y.size):
+        y[o] = (a * m[o] if a != zero else zero) if m[o] <= zero else m[o]
+    for o in range(y.size):
+        winner[o] = np.uint8(np.int32(place[o] + (taps if m[o] <= zero else zero)))
 
 
 @compiled(
@@ -197,9 +215,7 @@ def pooled_forward(
             else:
                 winners(v, height, width, kh, kw, m, place)
             y_k, winner_k = outputs[k, c], bytes_[k, c]
-            for o in range(places):
-                y_k[o] = (a * m[o] if a != zero else zero) if m[o] <= zero else m[o]
-                winner_k[o] = np.uint8(np.int32(place[o] + (T(kh * kw) if m[o] <= zero else zero)))
+            finish(m, place, a, T(kh * kw), y_k, winner_k)
 
 
 @compiled(
@@ -237,12 +253,11 @@ def pooled_backward(
         grad_bias[c] = sum_h
         grad_weight[c] = sum_h_x * rstd
         count = np.float64(n * height * width)
-        shift = T(sum_h / count) if training else zero
-        tilt = T(sum_h_x * rstd * rstd / count) if training else zero
+        shift, tilt = T(sum_h / count), T(sum_h_x * rstd * rstd / count)
         for k in range(n):
             plane, grad = x[k, c].reshape(height * width), grad_x[k, c].reshape(height * width)
             for i in range(height * width):
-                grad[i] = (-shift - (plane[i] - mu) * tilt) * scale
+                grad[i] = (-shift - (plane[i] - mu) * tilt) * scale if training else zero
             for i in range(height // kh):
                 for j in range(width // kw):
                     w = winner[k, c, i, j]
@@ -339,7 +354,7 @@ class BatchNormActivationEvalCPU(BatchNormActivationEvalFunction):
     @staticmethod
     def backward(ctx, grad_y: Tensor, _winner):
         # Without x, which only the gradient of w asks for, there is no kernel.
-        if ctx.saved_tensors[0] is None or not plain(grad_y):
+        if not ctx.has_x or not plain(grad_y):
             return BatchNormActivationEvalFunction.backward(ctx, grad_y, _winner)
         need_x, need_residual, _, _, need_weight, need_bias = ctx.needs_input_grad[:6]
         grad_x, grad_residual, grad_weight, grad_bias = backward(ctx, grad_y, need_residual, False)
