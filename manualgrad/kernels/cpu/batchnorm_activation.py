@@ -218,6 +218,65 @@ def pooled_forward(
             finish(m, place, a, T(kh * kw), y_k, winner_k)
 
 
+@inlined
+def spread_over_fours(g, winner, a, upper, lower):
+    """What reaches each element of windows of 2 x 2: of all upper rows in a line, and the lower."""
+    T = g.dtype.type
+    zero = T(0)
+    for o in range(g.size):
+        w = np.int32(winner[o])
+        h = g[o] if w < 4 else (a * g[o] if a != zero else zero)
+        tap = w % np.int32(4)
+        upper[2 * o] = h if tap == 0 else zero
+        upper[2 * o + 1] = h if tap == 1 else zero
+    for o in range(g.size):
+        w = np.int32(winner[o])
+        h = g[o] if w < 4 else (a * g[o] if a != zero else zero)
+        tap = w % np.int32(4)
+        lower[2 * o] = h if tap == 2 else zero
+        lower[2 * o + 1] = h if tap == 3 else zero
+
+
+@inlined
+def copy(source, target):
+    for i in range(source.size):
+        target[i] = source[i]
+
+
+@inlined
+def spread(g, winner, kh, kw, a, width, upper, lower, h):
+    """To a plane h, what reaches each of its elements through the pool and the activation."""
+    T = g.dtype.type
+    rows, columns = g.shape
+    if kh == 2 and kw == 2:
+        spread_over_fours(g.reshape(g.size), winner.reshape(g.size), a, upper, lower)
+        if width > 2 * columns or h.size > 2 * rows * width:
+            h[:] = T(0)
+        for i in range(rows):
+            row, start = 2 * i * columns, 2 * i * width
+            copy(upper[row : row + 2 * columns], h[start : start + 2 * columns])
+            copy(lower[row : row + 2 * columns], h[start + width : start + width + 2 * columns])
+        return
+    h[:] = T(0)
+    taps = kh * kw
+    for i in range(rows):
+        for j in range(columns):
+            tap = np.int64(winner[i, j])
+            passed = g[i, j] if tap < taps else (a * g[i, j] if a != T(0) else T(0))
+            tap = tap % taps
+            h[(i * kh + tap // kw) * width + j * kw + tap % kw] = passed
+
+
+@inlined
+def sums_of(h, x, mu):
+    """Σ h and Σ h (x − μ)."""
+    total, product = h.dtype.type(0), h.dtype.type(0)
+    for i in range(h.size):
+        total += h[i]
+        product += h[i] * (x[i] - mu)
+    return total, product
+
+
 @compiled(
     x="n, channels, height, width", g="n, channels, height // kh, width // kw",
     winner="uint8: n, channels, height // kh, width // kw", weight="channels?", mean="channels",
@@ -229,48 +288,40 @@ def pooled_backward(
     width, kh, kw, eps, slope, training,
 ):  # fmt: skip
     T = x.dtype.type
-    zero, one, a = T(0), T(1), T(slope)
-    taps = kh * kw
+    one, a = T(1), T(slope)
+    size, places = height * width, (height // kh) * (width // kw)
     for c in prange(channels):
         mu = mean[c]
         rstd = one / np.sqrt(var[c] + T(eps))
         scale = (weight[c] if weight.size else one) * rstd
-        offset = np.empty(2 * taps, np.int64)
-        for tap in range(2 * taps):
-            offset[tap] = tap % taps // kw * width + tap % kw
+        h, upper, lower = (
+            np.empty(size, x.dtype),
+            np.empty(2 * places, x.dtype),
+            np.empty(2 * places, x.dtype),
+        )
         sum_h, sum_h_x = 0.0, 0.0
         for k in range(n):
-            plane = x[k, c].reshape(height * width)
-            for i in range(height // kh):
-                part, part_x = zero, zero
-                for j in range(width // kw):
-                    w = winner[k, c, i, j]
-                    h = g[k, c, i, j] if w < taps else (a * g[k, c, i, j] if a != zero else zero)
-                    part += h
-                    part_x += h * (plane[i * kh * width + j * kw + offset[w]] - mu)
+            x_k = x[k, c].reshape(size)
+            spread(g[k, c], winner[k, c], kh, kw, a, width, upper, lower, h)
+            for start in range(0, size, PIECE):
+                part, part_x = sums_of(h[start : start + PIECE], x_k[start:], mu)
                 sum_h += part
                 sum_h_x += part_x
         grad_bias[c] = sum_h
         grad_weight[c] = sum_h_x * rstd
-        count = np.float64(n * height * width)
+        count = np.float64(n * size)
         shift, tilt = T(sum_h / count), T(sum_h_x * rstd * rstd / count)
         for k in range(n):
-            plane, grad = x[k, c].reshape(height * width), grad_x[k, c].reshape(height * width)
-            for i in range(height * width):
-                grad[i] = (-shift - (plane[i] - mu) * tilt) * scale if training else zero
-            for i in range(height // kh):
-                for j in range(width // kw):
-                    w = winner[k, c, i, j]
-                    h = g[k, c, i, j] if w < taps else (a * g[k, c, i, j] if a != zero else zero)
-                    grad[i * kh * width + j * kw + offset[w]] += h * scale
+            x_k, h_k = x[k, c].reshape(size), grad_x[k, c].reshape(size)
+            spread(g[k, c], winner[k, c], kh, kw, a, width, upper, lower, h_k)
             if grad_residual.size:
-                grad_z = grad_residual[k, c].reshape(height * width)
-                grad_z[:] = zero
-                for i in range(height // kh):
-                    for j in range(width // kw):
-                        w = winner[k, c, i, j]
-                        h = g[k, c, i, j] if w < taps else (a * g[k, c, i, j] if a != zero else zero)
-                        grad_z[i * kh * width + j * kw + offset[w]] = h
+                grad_residual[k, c].reshape(size)[:] = h_k
+            if training:
+                for i in range(size):
+                    h_k[i] = (h_k[i] - shift - (x_k[i] - mu) * tilt) * scale
+            else:
+                for i in range(size):
+                    h_k[i] = h_k[i] * scale
 
 
 def plane(x: Tensor) -> tuple[int, int]:
