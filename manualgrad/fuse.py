@@ -11,13 +11,13 @@ changed, torch.compile, which has its own way to fuse) the module's own forward 
 from __future__ import annotations
 
 import copy
-import copyreg
 import functools
 import inspect
 import operator
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from copyreg import __newobj__ as NEW_OBJECT  # type: ignore[attr-defined]
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -191,7 +191,7 @@ def fused_class(cls: type[nn.Module]) -> type[nn.Module]:
 
     def reduce(self, protocol):
         make, arguments, *rest = cls.__reduce_ex__(self, max(protocol, 2))
-        if make is copyreg.__newobj__:
+        if make is NEW_OBJECT:
             make, arguments = _new, (cls, *arguments[1:])
         if rest and isinstance(rest[0], dict):
             rest[0] = {name: value for name, value in rest[0].items() if name != PLAN}
@@ -199,7 +199,7 @@ def fused_class(cls: type[nn.Module]) -> type[nn.Module]:
 
     space = {"forward": forward, "__reduce_ex__": reduce, "__doc__": cls.__doc__, "_fused_from": cls}
     space |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    return type(cls)(cls.__name__, (cls,), space)
+    return type(cls)(cls.__name__, (cls,), space)  # type: ignore[call-arg]
 
 
 def _new(cls: type[nn.Module], *args: Any) -> nn.Module:
@@ -311,7 +311,7 @@ def trace(module: nn.Module, cls: type[nn.Module], wanted: list, training: bool)
         "forward": space["forward"],
     }
     before, seeds = module.__class__, (random.getstate(), torch.get_rng_state())
-    object.__setattr__(module, "__class__", type(cls)(cls.__name__, (cls,), overrides))
+    object.__setattr__(module, "__class__", type(cls)(cls.__name__, (cls,), overrides))  # type: ignore[call-arg]
     try:
         graph = Tracer().trace(module)
     except UntraceableError:
@@ -463,7 +463,8 @@ class Chain:
     def hazard(self, order: dict[fx.Node, int]) -> str:
         """Whether what the chain reads might change between its first and its last node."""
         start, end = order[self.nodes[0]], order[self.nodes[-1]]
-        read = {self.norm.args[0], self.residual}
+        read: set[Any] = set()
+        read.update((self.norm.args[0], self.residual))
         for node, place in order.items():
             if start < place < end and node not in self.nodes:
                 layer = self.layer(node)
@@ -487,7 +488,7 @@ class Chain:
                 graph.create_node("get_attr", part) if isinstance(part, str) else part
                 for part in (self.norm.target, self.activation, self.pool)
             )
-            arguments = (self.norm.args[0], norm, activation, pool, self.residual)
+            arguments: Any = (self.norm.args[0], norm, activation, pool, self.residual)
             block = graph.call_function(normalize_activate_pool, arguments)
         tail.replace_all_uses_with(block)
         for node in reversed(self.nodes):

@@ -76,7 +76,7 @@ def l1(x, t, shape, T):
 
 def l1_slope(x, t, shape, T):
     delta = x - t
-    sign = T(1) if delta > T(0) else delta
+    sign = T(1) if delta > T(0) else T(0)  # of NaN too, as torch.sign has it
     return T(-1) if delta < T(0) else sign
 
 

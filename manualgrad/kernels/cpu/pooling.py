@@ -445,18 +445,18 @@ def three(values, missing: int) -> tuple[int, int, int]:
 
 
 def windows(plane, kernel, stride, padding, dilation, ceil_mode: bool) -> tuple[int, ...]:
-    """How many there are along each axis, or () where options are wrong: then the formula raises."""
+    """How many there are along each axis, or () where the formula may raise."""
     size = []
     for length, k, s, p, d in zip(plane, kernel, stride, padding, dilation):
         reach = d * (k - 1) + 1
         if not (k > 0 and s > 0 and d > 0 and 0 <= 2 * p <= reach):
             return ()
         rest = length + 2 * p - reach
+        if rest < 0:
+            return ()
         count = (rest + s - 1 if ceil_mode else rest) // s + 1
         if ceil_mode and (count - 1) * s >= length + p:
             count -= 1
-        if count < 1:
-            return ()
         size.append(count)
     return tuple(size)
 
@@ -565,7 +565,8 @@ class AdaptiveMaxPoolCPU(AdaptiveMaxPoolFunction):
 
 def takes_avg(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override) -> bool:
     plane, ones = x.shape[-len(kernel) :], (1,) * len(kernel)
-    if not x.is_contiguous() or any(2 * p > k for p, k in zip(padding, kernel)):
+    # Of three axes ATen refuses an input shorter than the window, even where it is padded.
+    if not x.is_contiguous() or any(2 * p > k or k > length for length, k, p in zip(plane, kernel, padding)):
         return False
     return windows(plane, kernel, stride, padding, ones, ceil_mode) != ()
 
