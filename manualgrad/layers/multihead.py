@@ -183,8 +183,9 @@ def multi_head_attention_forward(
         query, key, value = _each(lambda x: x.unsqueeze(1), query, key, value)
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     length, batch, features = query.shape
-    # A query that lies sample by sample in memory is left so.
+    # A query that lies sample by sample in memory is left so, unless a dropout behind draws in torch's order.
     batch_first = not query.is_contiguous() and query.transpose(0, 1).is_contiguous()
+    batch_first = batch_first and not (training and dropout_p > 0)
     key_padding_mask = additive("key_padding_mask", key_padding_mask, query.dtype, attn_mask)
     if is_causal and attn_mask is None:
         raise RuntimeError(
