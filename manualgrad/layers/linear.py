@@ -72,12 +72,13 @@ class LinearFunction(Function):
     def backward(ctx, grad_y: Tensor):
         x, weight = ctx.saved_tensors
         grad_x = grad_weight = grad_bias = None
+        g = rows(grad_y)
         if ctx.needs_input_grad[0]:
-            grad_x = grad_y @ weight
+            grad_x = (g @ weight).reshape(*grad_y.shape[:-1], weight.shape[1])
         if ctx.needs_input_grad[1]:
-            grad_weight = rows(grad_y).T @ rows(x)
+            grad_weight = g.T @ rows(x)
         if ctx.needs_input_grad[2]:
-            grad_bias = wide(rows(grad_y)).sum(0).to(grad_y.dtype)
+            grad_bias = wide(g).sum(0).to(grad_y.dtype)
         return grad_x, grad_weight, grad_bias
 
 

@@ -183,6 +183,9 @@ def multi_head_attention_forward(
         query, key, value = _each(lambda x: x.unsqueeze(1), query, key, value)
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     length, batch, features = query.shape
+    # A query that lies sample by sample in memory is left so, unless a dropout behind draws in torch's order.
+    batch_first = not query.is_contiguous() and query.transpose(0, 1).is_contiguous()
+    batch_first = batch_first and not (training and dropout_p > 0)
     key_padding_mask = additive("key_padding_mask", key_padding_mask, query.dtype, attn_mask)
     if is_causal and attn_mask is None:
         raise RuntimeError(
@@ -247,8 +250,12 @@ def multi_head_attention_forward(
             attn_weights = apply(HeadMeanFunction, attn_weights)
     else:
         output = scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal)
-    joined = output.permute(2, 0, 1, 3).reshape(length, batch, features)
-    output = linear(joined, out_proj_weight, out_proj_bias)
+    if batch_first:
+        joined = output.transpose(1, 2).reshape(batch, length, features)
+        output = linear(joined, out_proj_weight, out_proj_bias).transpose(0, 1)
+    else:
+        joined = output.permute(2, 0, 1, 3).reshape(length, batch, features)
+        output = linear(joined, out_proj_weight, out_proj_bias)
     if not batched:
         output = output.squeeze(1)
         attn_weights = None if attn_weights is None else attn_weights.squeeze(0)
@@ -270,12 +277,12 @@ def _project(query, key, value, weight: Tensor | None, bias: Tensor | None) -> t
         raise AssertionError("multi_head_attention: use_separate_proj_weight=False needs in_proj_weight")
     features = query.shape[-1]
     if query is key and key is value:
-        return linear(query, weight, bias).split(features, -1)
+        return _linear(query, weight, bias).split(features, -1)
     if key is value:
         sizes = [features, 2 * features]
         w_query, w_both = weight.split(sizes)
         b_query, b_both = (None, None) if bias is None else bias.split(sizes)
-        return linear(query, w_query, b_query), *linear(key, w_both, b_both).split(features, -1)
+        return _linear(query, w_query, b_query), *_linear(key, w_both, b_both).split(features, -1)
     return _linears((query, key, value), weight.split(features), bias)
 
 
@@ -297,7 +304,14 @@ def _project_apart(query, key, value, weights: tuple, bias: Tensor | None) -> tu
 
 def _linears(inputs: tuple, weights: tuple, bias: Tensor | None) -> tuple[Tensor, ...]:
     biases = (None,) * 3 if bias is None else bias.split(bias.shape[0] // 3)
-    return tuple(linear(x, w, b) for x, w, b in zip(inputs, weights, biases))
+    return tuple(_linear(x, w, b) for x, w, b in zip(inputs, weights, biases))
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    # Of (L, B, E), or of (B, L, E) seen so: memory is read in its own order.
+    if x.is_contiguous() or not x.transpose(0, 1).is_contiguous():
+        return linear(x, weight, bias)
+    return linear(x.transpose(0, 1), weight, bias).transpose(0, 1)
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:

@@ -258,7 +258,8 @@ def feed_forward(layer: Any, x: Tensor) -> Tensor:
 
 def residual(x: Tensor, step: Callable[[Tensor], Tensor], norm: nn.Module, norm_first: bool) -> Tensor:
     """x + step(norm(x)), or norm(x + step(x))."""
-    return add(x, step(norm(x))) if norm_first else norm(add(x, step(x)))
+    # The first argument decides how the sum lies in memory, and x may come in any layout.
+    return add(step(norm(x)), x) if norm_first else norm(add(step(x), x))
 
 
 MADE_BY_HAND = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import Twin
 from . import (
     activation,
+    attention,
     batchnorm,
     batchnorm_activation,
     conv,
@@ -28,6 +29,7 @@ __all__ = ["TWINS"]
 
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
+    **attention.TWINS,
     **batchnorm.TWINS,
     **batchnorm_activation.TWINS,
     **conv.TWINS,

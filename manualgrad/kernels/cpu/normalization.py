@@ -33,6 +33,20 @@ def mean_square(x):
     return total / x.size
 
 
+@inlined
+def row_statistics(x):
+    """Mean and variance of a row that is no longer than a chunk."""
+    T = x.dtype.type
+    total = T(0)
+    for i in range(x.size):
+        total += x[i]
+    mu = total / T(x.size)
+    squares = T(0)
+    for i in range(x.size):
+        squares += (x[i] - mu) * (x[i] - mu)
+    return mu, squares / T(x.size)
+
+
 @compiled(x="rows, count", weight="count?", bias="count?", y="rows, count", mean="rows?", rstd="rows")
 def layer_norm_forward(x, weight, bias, y, mean, rstd, rows, count, eps):
     T = x.dtype.type
@@ -40,7 +54,10 @@ def layer_norm_forward(x, weight, bias, y, mean, rstd, rows, count, eps):
     for row in prange(rows):
         mu = T(0)
         if mean.size:
-            m, v = channel_statistics(one_plane, row)
+            if count <= CHUNK:
+                m, v = row_statistics(x[row])
+            else:
+                m, v = channel_statistics(one_plane, row)
             mu = T(m)
             mean[row] = mu
         else:
