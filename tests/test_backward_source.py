@@ -51,10 +51,16 @@ def called_functions(function: FunctionType, seen: set) -> set:
 def named(node: ast.AST, function: FunctionType) -> object:
     """What a name, or an attribute of a name, stands for in ``function``, as far as that is known."""
     if isinstance(node, ast.Name):
-        return function.__globals__.get(node.id)
+        return looked_up(node.id, function)
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        return getattr(function.__globals__.get(node.value.id), node.attr, None)
+        return getattr(looked_up(node.value.id, function), node.attr, None)
     return None
+
+
+def looked_up(name: str, function: FunctionType) -> object:
+    """The variable of that name, of the function around ``function`` or else of its file."""
+    around = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+    return around[name].cell_contents if name in around else function.__globals__.get(name)
 
 
 def written_here(target: object) -> FunctionType | None:
@@ -78,7 +84,7 @@ def derivatives_called(function: FunctionType) -> list[str]:
                 if is_hand_over(node, reached):
                     continue
             elif isinstance(node, ast.Name):  # a global from torch's machinery, whatever it is called
-                name, home = node.id, getattr(reached.__globals__.get(node.id), "__module__", None) or ""
+                name, home = node.id, getattr(looked_up(node.id, reached), "__module__", None) or ""
                 forbidden = home.startswith(("torch.autograd", "torch.func", "torch._functorch"))
             else:
                 continue

@@ -53,7 +53,6 @@ class LinearFunction(Function):
                ∂L/∂W_oi = Σ_n g_no x_ni     ∂L/∂W = gᵀ x
                ∂L/∂b_o  = Σ_n g_no
     Shapes     x: (*, I);   W: (O, I);   b: (O) or None;   y: (*, O)
-               (a b of one element is repeated, and autograd adds its gradients up)
     Saves      x only if W needs a gradient, W only if x does
     Source     Rumelhart, Hinton, Williams 1986, doi:10.1038/323533a0
     """
@@ -64,8 +63,9 @@ class LinearFunction(Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        x, weight, _ = inputs
+        x, weight, bias = inputs
         need_x, need_weight, _ = ctx.needs_input_grad
+        ctx.bias_shape = None if bias is None else bias.shape
         ctx.save_for_backward(x if need_weight else None, weight if need_x else None)
 
     @staticmethod
@@ -78,7 +78,7 @@ class LinearFunction(Function):
         if ctx.needs_input_grad[1]:
             grad_weight = g.T @ rows(x)
         if ctx.needs_input_grad[2]:
-            grad_bias = wide(g).sum(0).to(grad_y.dtype)
+            grad_bias = wide(g).sum_to_size(ctx.bias_shape).to(grad_y.dtype)
         return grad_x, grad_weight, grad_bias
 
 
