@@ -111,7 +111,8 @@ def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     check_optional("linear", bias=bias)
     if weight.dim() not in (1, 2):
         raise RuntimeError(
-            f"linear: weight must have shape (out_features, in_features), but has {list(weight.shape)}"
+            "linear: weight must have shape (out_features, in_features), but "
+            + (f"has {list(weight.shape)}" if weight.dim() else "is a number")
         )
     if input.shape[-1:] != weight.shape[-1:]:
         raise RuntimeError(
