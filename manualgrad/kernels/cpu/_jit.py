@@ -6,15 +6,18 @@ import inspect
 import os
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import torch
+from llvmlite.binding import set_option
 from numba import carray  # type: ignore[attr-defined]
 from numba.core import cgutils, types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 from numba.np.ufunc.parallel import threading_layer
 from torch import Tensor
@@ -53,8 +56,8 @@ class Compiled:
         threads = torch.get_num_threads()
         # A forked process has its parent's team of threads in name only.
         team = threads > 1 and first.numel() >= self.grain and not _forked
-        entry = self.entries.get((first.dtype, team)) or self.entry(first.dtype, team)
         values = [a.data_ptr() if isinstance(a, Tensor) else 0 if a is None else a for a in args]
+        entry = self.entries.get((first.dtype, team)) or self.entry(first.dtype, team, values)
         if not team:
             return entry(*values)
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
@@ -63,8 +66,11 @@ class Compiled:
                 return entry(*values)
         return entry(*values)
 
-    def entry(self, dtype: torch.dtype, team: bool) -> Callable[..., Any]:
-        """The machine code for a dtype, for one thread or a team: compiled once, and kept on disk."""
+    def entry(self, dtype: torch.dtype, team: bool, values: list) -> Callable[..., Any]:
+        """The machine code for a dtype, for one thread or a team: compiled once, and kept on disk.
+
+        ``values`` are arguments, of whose types it is.
+        """
         loop = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=team, nogil=True)(self.loop)
         # Numba's cache tells functions apart by file and name, and not by what they call.
         name = f"{self.loop.__name__}_{DTYPES[dtype].__name__}_{'team' if team else 'one'}_{SOURCES:08x}"
@@ -80,6 +86,8 @@ class Compiled:
         }
         exec(compile(source, self.loop.__code__.co_filename, "exec"), space)
         entry = numba.njit(cache=True, nogil=True)(space[name])
+        with _short_loops():
+            entry.compile(tuple(map(numba.typeof, values)))
         self.entries[dtype, team] = entry
         return entry
 
@@ -146,6 +154,19 @@ def _address(typingctx, address):
         return builder.inttoptr(args[0], cgutils.voidptr_t)
 
     return types.voidptr(types.intp), codegen
+
+
+@contextmanager
+def _short_loops() -> Iterator[None]:
+    # A loop of float32 takes steps of 32, and what is left, one by one: nearly all of a row of 28. LLVM makes
+    # vectors of what is left only where one holds 16 numbers, unless it is told to from 8 on. The option is
+    # the whole process's, so it is put back.
+    with global_compiler_lock:
+        set_option("manualgrad", "-epilogue-vectorization-minimum-VF=8")
+        try:
+            yield
+        finally:
+            set_option("manualgrad", "-epilogue-vectorization-minimum-VF=16")
 
 
 def _team_is_shared() -> bool:

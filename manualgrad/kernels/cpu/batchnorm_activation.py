@@ -2,8 +2,7 @@
 
 A channel is the unit of work. Its statistics are taken in a first pass over its planes, and everything else
 is done in a second one, which often finds them in the cache. Forward writes the pooled output alone and a
-byte for each of its elements; backward finds h from these bytes in both of its passes, and never writes it
-unless it is the gradient of a residual.
+byte for each of its elements; backward finds h from these bytes in both of its passes, at the winners alone.
 """
 
 from __future__ import annotations
@@ -219,62 +218,23 @@ def pooled_forward(
 
 
 @inlined
-def spread_over_fours(g, winner, a, upper, lower):
-    """What reaches each element of windows of 2 x 2: of all upper rows in a line, and the lower."""
-    T = g.dtype.type
-    zero = T(0)
-    for o in range(g.size):
-        w = np.int32(winner[o])
-        h = g[o] if w < 4 else (a * g[o] if a != zero else zero)
-        tap = w % np.int32(4)
-        upper[2 * o] = h if tap == 0 else zero
-        upper[2 * o + 1] = h if tap == 1 else zero
-    for o in range(g.size):
-        w = np.int32(winner[o])
-        h = g[o] if w < 4 else (a * g[o] if a != zero else zero)
-        tap = w % np.int32(4)
-        lower[2 * o] = h if tap == 2 else zero
-        lower[2 * o + 1] = h if tap == 3 else zero
-
-
-@inlined
-def copy(source, target):
-    for i in range(source.size):
-        target[i] = source[i]
-
-
-@inlined
-def spread(g, winner, kh, kw, a, width, upper, lower, h):
-    """To a plane h, what reaches each of its elements through the pool and the activation."""
-    T = g.dtype.type
-    rows, columns = g.shape
-    if kh == 2 and kw == 2:
-        spread_over_fours(g.reshape(g.size), winner.reshape(g.size), a, upper, lower)
-        if width > 2 * columns or h.size > 2 * rows * width:
-            h[:] = T(0)
-        for i in range(rows):
-            row, start = 2 * i * columns, 2 * i * width
-            copy(upper[row : row + 2 * columns], h[start : start + 2 * columns])
-            copy(lower[row : row + 2 * columns], h[start + width : start + width + 2 * columns])
-        return
-    h[:] = T(0)
-    taps = kh * kw
+def where_windows_lie(height, width, kh, kw):
+    """In a plane, the first element of each window; in a window, where an element lies, by winner's byte."""
+    rows, columns, taps = height // kh, width // kw, kh * kw
+    first, behind = np.empty(rows * columns, np.int64), np.empty(2 * taps, np.int64)
     for i in range(rows):
         for j in range(columns):
-            tap = np.int64(winner[i, j])
-            passed = g[i, j] if tap < taps else (a * g[i, j] if a != T(0) else T(0))
-            tap = tap % taps
-            h[(i * kh + tap // kw) * width + j * kw + tap % kw] = passed
+            first[i * columns + j] = i * kh * width + j * kw
+    for byte in range(2 * taps):
+        behind[byte] = byte % taps // kw * width + byte % kw
+    return first, behind
 
 
 @inlined
-def sums_of(h, x, mu):
-    """Σ h and Σ h (x − μ)."""
-    total, product = h.dtype.type(0), h.dtype.type(0)
-    for i in range(h.size):
-        total += h[i]
-        product += h[i] * (x[i] - mu)
-    return total, product
+def passed(g, byte, taps, a, zero):
+    """g f′, of the winner that a byte tells. Both are computed, since a branch would be guessed wrongly."""
+    bent = a * g if a != zero else zero
+    return g if byte < taps else bent
 
 
 @compiled(
@@ -288,40 +248,42 @@ def pooled_backward(
     width, kh, kw, eps, slope, training,
 ):  # fmt: skip
     T = x.dtype.type
-    one, a = T(1), T(slope)
-    size, places = height * width, (height // kh) * (width // kw)
+    one, zero, a = T(1), T(0), T(slope)
+    size, places, taps = height * width, (height // kh) * (width // kw), kh * kw
+    first, behind = where_windows_lie(height, width, kh, kw)
     for c in prange(channels):
         mu = mean[c]
         rstd = one / np.sqrt(var[c] + T(eps))
         scale = (weight[c] if weight.size else one) * rstd
-        h, upper, lower = (
-            np.empty(size, x.dtype),
-            np.empty(2 * places, x.dtype),
-            np.empty(2 * places, x.dtype),
-        )
         sum_h, sum_h_x = 0.0, 0.0
         for k in range(n):
-            x_k = x[k, c].reshape(size)
-            spread(g[k, c], winner[k, c], kh, kw, a, width, upper, lower, h)
-            for start in range(0, size, PIECE):
-                part, part_x = sums_of(h[start : start + PIECE], x_k[start:], mu)
-                sum_h += part
-                sum_h_x += part_x
+            x_k, g_k, winner_k = x[k, c].reshape(size), g[k, c].reshape(places), winner[k, c].reshape(places)
+            for o in range(places):
+                h = passed(g_k[o], winner_k[o], taps, a, zero)
+                sum_h += h
+                sum_h_x += h * (x_k[first[o] + behind[winner_k[o]]] - mu)
         grad_bias[c] = sum_h
         grad_weight[c] = sum_h_x * rstd
         count = np.float64(n * size)
-        shift, tilt = T(sum_h / count), T(sum_h_x * rstd * rstd / count)
+        shift, tilt = T(sum_h / count) * scale, T(sum_h_x * rstd * rstd / count) * scale
         for k in range(n):
-            x_k, h_k = x[k, c].reshape(size), grad_x[k, c].reshape(size)
-            spread(g[k, c], winner[k, c], kh, kw, a, width, upper, lower, h_k)
-            if grad_residual.size:
-                grad_residual[k, c].reshape(size)[:] = h_k
+            x_k, grad_k = x[k, c].reshape(size), grad_x[k, c].reshape(size)
+            g_k, winner_k = g[k, c].reshape(places), winner[k, c].reshape(places)
+            # What reaches all elements through the statistics; then the winners.
             if training:
                 for i in range(size):
-                    h_k[i] = (h_k[i] - shift - (x_k[i] - mu) * tilt) * scale
+                    grad_k[i] = -shift - (x_k[i] - mu) * tilt
             else:
-                for i in range(size):
-                    h_k[i] = h_k[i] * scale
+                grad_k[:] = zero
+            for o in range(places):
+                h = passed(g_k[o], winner_k[o], taps, a, zero)
+                grad_k[first[o] + behind[winner_k[o]]] += h * scale
+            if grad_residual.size:
+                grad_z = grad_residual[k, c].reshape(size)
+                grad_z[:] = zero
+                for o in range(places):
+                    h = passed(g_k[o], winner_k[o], taps, a, zero)
+                    grad_z[first[o] + behind[winner_k[o]]] = h
 
 
 def plane(x: Tensor) -> tuple[int, int]:
