@@ -41,6 +41,7 @@ from .layers.adaptive import AdaptiveLogSoftmaxWithLoss
 from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.batchnorm_activation import BatchNormActivation
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .layers.conv_batchnorm import ConvBatchNorm
 from .layers.cross_entropy import CrossEntropyLoss, NLLLoss, NLLLoss2d
 from .layers.ctc import CTCLoss
 from .layers.distance import CosineSimilarity, PairwiseDistance
@@ -166,6 +167,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvBatchNorm",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",

@@ -84,6 +84,21 @@ def weight_gradient(
     return (y @ seen.transpose(1, 2)).reshape(-1, into, *kernel)
 
 
+def input_gradient(
+    y: Tensor, weight: Tensor, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Tensor:
+    """The derivative of ⟨y, w, x⟩ by x:  Σ_{a,o,k: s o + d k − p = i} y_nao w_abk,  a transposed convolution.
+
+    Shapes: y (N, groups·A, *O), weight (groups·A, B, *K) -> (N, groups·B, *size)
+    """
+    # Where the stride does not divide, the last elements of x are in no window.
+    rest = tuple(
+        (i + 2 * p - d * (k - 1) - 1) % s
+        for i, k, s, p, d in zip(size, weight.shape[2:], stride, padding, dilation)
+    )
+    return torch.convolution(y, weight, None, stride, padding, dilation, True, rest, groups)
+
+
 def per_channel_sum(g: Tensor) -> Tensor:
     """The sum over samples and positions: (N, A, *O) -> (A)."""
     return wide(g).sum([axis for axis in range(g.dim()) if axis != 1])
@@ -130,12 +145,7 @@ class ConvFunction(Function):
         s, p, d = ctx.stride, ctx.padding, ctx.dilation
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            # Where the stride does not divide, the last elements of x are in no window.
-            rest = tuple(
-                (i + 2 * p_ - d_ * (k - 1) - 1) % s_
-                for i, k, s_, p_, d_ in zip(ctx.size, ctx.kernel, s, p, d)
-            )
-            grad_x = torch.convolution(grad_y, weight, None, s, p, d, True, rest, ctx.groups)
+            grad_x = input_gradient(grad_y, weight, ctx.size, s, p, d, ctx.groups)
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(grad_y, x, ctx.kernel, s, p, d, ctx.groups)
         if ctx.needs_input_grad[2]:

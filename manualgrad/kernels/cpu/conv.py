@@ -26,7 +26,7 @@ from numba import prange
 from torch import Tensor
 
 from ...layers._spatial import Ints
-from ...layers.conv import ConvFunction, ConvTransposeFunction, crop, per_channel_sum
+from ...layers.conv import ConvFunction, ConvTransposeFunction, crop, input_gradient, per_channel_sum
 from .. import Twin, plain
 from ._jit import compiled, inlined
 
@@ -169,6 +169,22 @@ def contraction(g: Tensor, x: Tensor, weight: Tensor | None, options: tuple) -> 
     return torch.ops.aten.convolution_backward(g, x, weight, None, *options, WEIGHT_ALONE)[1]
 
 
+def weight_gradient(
+    g: Tensor, x: Tensor, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Tensor:
+    """The gradient of a convolution's weight, by the faster of both ways."""
+    n, b, a = x.shape[0], x.shape[1], g.shape[1]
+    sizes = None
+    if groups == 1:
+        sizes = few_channels(x, kernel, g.shape[2:], stride, padding, dilation, FEW_BACKWARD)
+    if sizes is None:
+        options = (stride, padding, dilation, False, (0,) * len(stride), groups)
+        return contraction(g, x, x.new_empty(a, b // groups, *kernel), options)
+    sums = x.new_empty(sizes[-1], a, b, *kernel)
+    few_channels_weight(x, g.contiguous(), sums, n, a, b, *sizes)
+    return sums.sum(0)
+
+
 class ConvCPU(ConvFunction):
     @staticmethod
     def forward(
@@ -200,25 +216,9 @@ class ConvCPU(ConvFunction):
         s, p, d = ctx.stride, ctx.padding, ctx.dilation
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            rest = tuple(
-                (i + 2 * p_ - d_ * (k - 1) - 1) % s_
-                for i, k, s_, p_, d_ in zip(ctx.size, ctx.kernel, s, p, d)
-            )
-            grad_x = torch.convolution(grad_y, weight, None, s, p, d, True, rest, ctx.groups)
+            grad_x = input_gradient(grad_y, weight, ctx.size, s, p, d, ctx.groups)
         if ctx.needs_input_grad[1]:
-            sizes = None
-            if ctx.groups == 1:
-                sizes = few_channels(x, ctx.kernel, grad_y.shape[2:], s, p, d, FEW_BACKWARD)
-            if sizes is not None:
-                (n, b), a, parts = x.shape[:2], grad_y.shape[1], sizes[-1]
-                sums = x.new_empty(parts, a, b, *ctx.kernel)
-                few_channels_weight(x, grad_y.contiguous(), sums, n, a, b, *sizes)
-                grad_weight = sums.sum(0)
-            else:
-                if weight is None:
-                    weight = x.new_empty(grad_y.shape[1], x.shape[1] // ctx.groups, *ctx.kernel)
-                options = (s, p, d, False, (0,) * len(s), ctx.groups)
-                grad_weight = contraction(grad_y, x, weight, options)
+            grad_weight = weight_gradient(grad_y, x, ctx.kernel, s, p, d, ctx.groups)
         if ctx.needs_input_grad[2]:
             grad_bias = per_channel_sum(grad_y)
         return grad_x, grad_weight, grad_bias, None, None, None, None
