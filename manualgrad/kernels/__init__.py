@@ -109,7 +109,7 @@ def choose(formula: type[Any], args: tuple) -> type[Any]:
     dense tensors on one device and in one floating dtype. The caller knows that nothing is being traced.
     """
     twin = (_table or twins()).get(formula)
-    if twin is None:
+    if twin is None or is_tracing():
         return formula
     x = args[0]
     size = x.numel()
@@ -118,7 +118,7 @@ def choose(formula: type[Any], args: tuple) -> type[Any]:
         return formula
     if not twin.takes(*args):
         return formula
-    if forward_ad._current_level >= 0 or dispatch_modes() or is_tracing():
+    if forward_ad._current_level >= 0 or dispatch_modes():
         return formula
     for a in args:
         if type(a) in NO_TENSORS:
