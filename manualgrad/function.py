@@ -185,9 +185,10 @@ def _enter(function: type[Function], args: tuple) -> Any:
     # Below this line the inputs are plain and their dtype is final, so here the kernel is chosen. Where no
     # gradient can be asked for, forward is all there is to do.
     function = choose(function, args)
-    for a in args:
-        if isinstance(a, Tensor) and a.requires_grad and grad_enabled():
-            return (_entries.get(function) or _entry(function))(*args)
+    if grad_enabled():
+        for a in args:
+            if isinstance(a, Tensor) and a.requires_grad:
+                return (_entries.get(function) or _entry(function))(*args)
     if forward_ad._current_level >= 0:
         return _entry(function)(*args)
     return function.forward(*args)

@@ -99,3 +99,18 @@ def test_every_kernel_is_reached(function, used):
             for case in row.cases:
                 results(row, case, torch.float32, "auto")
     assert TWINS[function].kernel in used
+
+
+@pytest.mark.parametrize("shape", [(3,), (64,), (5, 7, 29)])
+@pytest.mark.parametrize("layer", [manualgrad.nn.Dropout, manualgrad.nn.AlphaDropout])
+def test_bits_are_taken_from_torchs_mask(layer, shape, monkeypatch):
+    """Where torch has a stream of random numbers that the kernel doesn't know."""
+    monkeypatch.setattr(sys.modules["manualgrad.kernels.cpu.dropout"], "same_stream", lambda: False)
+    x = torch.randn(shape, requires_grad=True)
+    found = []
+    for mode in ("auto", "formula"):
+        torch.manual_seed(3)
+        with manualgrad.kernels(mode):
+            y = layer(0.3)(x)
+        found.append((y, *torch.autograd.grad(y.sum(), x)))
+    assert_close(*found)

@@ -250,14 +250,33 @@ def test_without_numba():
     assert "pip install 'manualgrad[fast]'" in done.stderr
 
 
+THREADS = """
+import torch, manualgrad
+torch.set_num_threads(2)
+x = torch.randn(256, 512, requires_grad=True)
+for _ in range(2):
+    manualgrad.nn.LayerNorm(512)(x).sum().backward()
+    print(torch.get_num_threads())
+"""
+
+
+def test_torchs_number_of_threads_stays():
+    """Numba starts four of them, and with the same OpenMP that would be torch's number too."""
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "4"}
+    command = [sys.executable, "-c", THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "2"]
+
+
 CACHED = """
 import torch, manualgrad
 from numba.core.dispatcher import Dispatcher
 x = torch.randn(8, 512, requires_grad=True)
 manualgrad.nn.LayerNorm(512)(x).sum().backward()
 from manualgrad.kernels.cpu.normalization import layer_norm_forward as kernel
-(entry,) = kernel.entries.values()
-print(sum(entry.stats.cache_hits.values()), sum(entry.stats.cache_misses.values()))
+(entry,) = kernel.entries[False].values()
+stats = entry.__globals__["machine_code"].stats
+print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 
 

@@ -33,7 +33,15 @@ __all__ = ["DTYPES", "Twin", "choose", "kernels", "mode", "optimizers", "plain",
 
 DTYPES = (torch.float32, torch.float64)
 PLAIN = (Tensor, torch.nn.Parameter)
+# Of most other arguments the type says that they are no tensors; isinstance takes longer.
+NO_TENSORS = frozenset({bool, int, float, str, tuple, type(None)})
 MODES = ("auto", "formula")
+# Every call of a layer asks these, so they are bound here: an attribute of a module takes time to find.
+dispatch_modes = torch._C._len_torch_dispatch_stack
+functorch_active = torch._C._are_functorch_transforms_active
+grad_enabled = torch.is_grad_enabled
+is_tracing = torch._C._is_tracing
+strided = torch.strided
 
 _log = logging.getLogger("manualgrad")
 _mode = "auto"
@@ -101,23 +109,26 @@ def choose(formula: type[Any], args: tuple) -> type[Any]:
     dense tensors on one device and in one floating dtype. The caller knows that nothing is being traced.
     """
     twin = (_table or twins()).get(formula)
-    if twin is None or torch._C._is_tracing():
+    if twin is None or is_tracing():
         return formula
     x = args[0]
     size = x.numel()
-    if size < twin.smallest or size == 0 or _mode == "formula" or not x.is_cpu or x.dtype not in DTYPES:
+    dtype = x.dtype
+    if size < twin.smallest or size == 0 or _mode == "formula" or not x.is_cpu or dtype not in DTYPES:
         return formula
     if not twin.takes(*args):
         return formula
-    if forward_ad._current_level >= 0 or torch._C._len_torch_dispatch_stack():
+    if forward_ad._current_level >= 0 or dispatch_modes():
         return formula
     for a in args:
+        if type(a) in NO_TENSORS:
+            continue
         if isinstance(a, Tensor) and not (
             type(a) in PLAIN
             and a.is_cpu
-            and a.layout is torch.strided
+            and a.layout is strided
             and not a.is_neg()
-            and (a.dtype is x.dtype or not a.is_floating_point())
+            and (a.dtype is dtype or not a.is_floating_point())
         ):
             return formula
     return twin.kernel
@@ -131,7 +142,7 @@ def optimizers(*tensors: Tensor | None) -> Any:
     w = tensors[0]
     if torch.compiler.is_compiling() or _mode == "formula" or w is None or not w.is_cpu or not w.numel():
         return None
-    if w.dtype not in DTYPES or not twins() or torch._C._len_torch_dispatch_stack():
+    if w.dtype not in DTYPES or not twins() or dispatch_modes():
         return None
     for x in tensors:
         if x is not None and not (
@@ -151,13 +162,12 @@ def optimizers(*tensors: Tensor | None) -> Any:
 
 def plain(*gradients: Tensor) -> bool:
     """Whether a kernel's backward may read these: it is not differentiated, batched, traced or watched."""
-    if torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack() or torch._C._is_tracing():
+    if grad_enabled() or functorch_active() or dispatch_modes() or is_tracing():
         return False
-    if torch._C._are_functorch_transforms_active():
-        return False
-    return all(
-        type(g) in PLAIN and g.layout is torch.strided and not is_legacy_batchedtensor(g) for g in gradients
-    )
+    for g in gradients:
+        if type(g) not in PLAIN or g.layout is not strided or is_legacy_batchedtensor(g):
+            return False
+    return True
 
 
 def mode() -> str:

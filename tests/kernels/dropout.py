@@ -25,4 +25,19 @@ def dropout(layer):
     return draw
 
 
-FUZZ = {"Dropout": dropout(nn.Dropout), "AlphaDropout": dropout(nn.AlphaDropout)}
+def channels(layer, axes):
+    def draw(rng: random.Random):
+        p = rng.choice([0, 0.1, 0.5, 1 / 3, 0.9, 1])
+        x = special(torch.randn([rng.randint(0, 4) for _ in range(axes)], dtype=torch.float64), rng)
+        return lambda: layer(p), (strided(x, rng),)
+
+    return draw
+
+
+FUZZ = {
+    "Dropout": dropout(nn.Dropout),
+    "AlphaDropout": dropout(nn.AlphaDropout),
+    "Dropout1d": channels(nn.Dropout1d, 3),
+    "Dropout2d": channels(nn.Dropout2d, 4),
+    "FeatureAlphaDropout": channels(nn.FeatureAlphaDropout, 4),
+}

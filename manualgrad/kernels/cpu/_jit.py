@@ -35,7 +35,11 @@ CHECKED = False
 
 inlined = numba.njit(fastmath=FASTMATH, error_model="numpy")
 
+get_num_threads = torch.get_num_threads
+# What is behind numba.set_num_threads, which calls by way of Python.
+set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.intc))
 _forked = False
+_one_at_a_time = True
 _turn = threading.Lock()
 
 
@@ -47,58 +51,81 @@ class Compiled:
         self.grain = grain
         self.shapes = shapes
         self.names = list(inspect.signature(loop).parameters)
-        self.entries: dict[tuple[torch.dtype, bool], Callable[..., Any]] = {}
+        # For one thread, and for a team.
+        self.entries: tuple[dict[torch.dtype, Callable[..., None]], ...] = ({}, {})
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any) -> None:
         first = args[0]
         if CHECKED:
             self.check(args)
-        threads = torch.get_num_threads()
+        threads = get_num_threads()
         # A forked process has its parent's team of threads in name only.
         team = threads > 1 and first.numel() >= self.grain and not _forked
-        values = [a.data_ptr() if isinstance(a, Tensor) else 0 if a is None else a for a in args]
-        entry = self.entries.get((first.dtype, team)) or self.entry(first.dtype, team, values)
-        if not team:
-            return entry(*values)
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-        if _team_is_shared():
+        entry = self.entries[team].get(first.dtype) or self.entry(first.dtype, team, args)
+        if team and _one_at_a_time:
             with _turn:
-                return entry(*values)
-        return entry(*values)
+                entry(threads, *args)
+        else:
+            entry(threads, *args)
 
-    def entry(self, dtype: torch.dtype, team: bool, values: list) -> Callable[..., Any]:
-        """The machine code for a dtype, for one thread or a team: compiled once, and kept on disk.
+    def entry(self, dtype: torch.dtype, team: bool, args: tuple) -> Callable[..., None]:
+        """The loop for tensors of a dtype, and one thread or a team: compiled once, and kept on disk.
 
-        ``values`` are arguments, of whose types it is.
+        It is called with the number of threads and the arguments of the loop, such as ``args``. Around the machine code, which
+        takes addresses, is a function that takes tensors, written out because a loop over them takes longer.
         """
+        if team:
+            _launch()
         loop = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=team, nogil=True)(self.loop)
         # Numba's cache tells functions apart by file and name, and not by what they call.
         name = f"{self.loop.__name__}_{DTYPES[dtype].__name__}_{'team' if team else 'one'}_{SOURCES:08x}"
-        arguments = ", ".join(self.passed(argument) for argument in self.names)
-        source = f"def {name}({', '.join(self.names)}):\n    loop({arguments})"
-        space = {
+        names = ", ".join(self.names)
+        arrays = ", ".join(self.array(argument) for argument in self.names)
+        addresses = ", ".join(self.address(argument) for argument in self.names)
+        source = [
+            f"def {name}(threads, {names}):",
+            f"    loop({arrays})",
+            f"def entry(threads, {names}):",
+            f"    machine_code(threads, {addresses})",
+        ]
+        if team:
+            source.insert(1, "    set_num_threads(threads)")
+            source[-1] = f"    machine_code(min(threads, most), {addresses})"
+        space: dict[str, Any] = {
             "__name__": self.loop.__module__,
             "T": DTYPES[dtype],
             "np": np,
             "carray": carray,
             "at": _address,
             "loop": loop,
+            "set_num_threads": set_num_threads,
+            "most": numba.config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]
         }
-        exec(compile(source, self.loop.__code__.co_filename, "exec"), space)
-        entry = numba.njit(cache=True, nogil=True)(space[name])
+        exec(compile("\n".join(source), self.loop.__code__.co_filename, "exec"), space)
+        space["machine_code"] = numba.njit(cache=True, nogil=True)(space[name])
+        given = (0 if argument in self.shapes else value for argument, value in zip(self.names, args))
         with _short_loops():
-            entry.compile(tuple(map(numba.typeof, values)))
-        self.entries[dtype, team] = entry
-        return entry
+            space["machine_code"].compile(tuple(map(numba.typeof, (0, *given))))
+        self.entries[team][dtype] = space["entry"]
+        return space["entry"]
 
-    def passed(self, argument: str) -> str:
-        """How the entry, which gets addresses, passes ``argument`` on."""
+    def array(self, argument: str) -> str:
+        """How the machine code, which gets addresses, passes ``argument`` on."""
         if argument not in self.shapes:
             return argument
         dtype, shape = self.declared(argument)
         if shape.endswith("?"):
             shape = f"{shape[:-1]} if {argument} != 0 else 0"
         return f"carray(at({argument}), ({shape},), {dtype})"
+
+    def address(self, argument: str) -> str:
+        """How the machine code gets ``argument``."""
+        if argument not in self.shapes:
+            return argument
+        address = f"{argument}.data_ptr()"
+        return (
+            f"0 if {argument} is None else {address}" if self.declared(argument)[1].endswith("?") else address
+        )
 
     def declared(self, argument: str) -> tuple[str, str]:
         """The dtype of an array, as a name, and its shape."""
@@ -118,7 +145,7 @@ class Compiled:
                 torch.empty(0, dtype=args[0].dtype).numpy().dtype if dtype == "T" else np.dtype(dtype[3:])
             )
             # Dense is what empty_like gives the same strides.
-            dense = torch.empty_like(x).stride() == x.stride()
+            dense = x.is_contiguous() or torch.empty_like(x).stride() == x.stride()
             if not dense or x.numel() != np.prod(sizes) or x.detach().numpy().dtype != wanted:
                 raise AssertionError(
                     f"{self.loop.__name__}: {argument} is declared as {self.shapes[argument]!r}, {sizes} of "
@@ -145,7 +172,9 @@ def compiled(*, grain: int = GRAIN, **shapes: str) -> Callable[[Callable[..., An
 
 def like(x: Tensor, other: Tensor) -> Tensor:
     """``x`` laid out in memory as ``other`` is: a copy if it is not."""
-    return x if x.stride() == other.stride() else torch.empty_like(other).copy_(x)
+    if (x.is_contiguous() and other.is_contiguous()) or x.stride() == other.stride():
+        return x
+    return torch.empty_like(other).copy_(x)
 
 
 @intrinsic
@@ -169,13 +198,16 @@ def _short_loops() -> Iterator[None]:
             set_option("manualgrad", "-epilogue-vectorization-minimum-VF=16")
 
 
-def _team_is_shared() -> bool:
+def _launch() -> None:
+    global _one_at_a_time
+    threads = get_num_threads()
+    numba.get_num_threads()
+    # Starting its team, Numba changes torch's number of threads where both have the same OpenMP.
+    if get_num_threads() != threads:
+        torch.set_num_threads(threads)
     # Numba's own pool of threads, its last resort where it finds neither TBB nor OpenMP, aborts the process
-    # if two threads enter it at a time. Which of them it is, is known after the first parallel call.
-    try:
-        return threading_layer() == "workqueue"
-    except ValueError:
-        return True
+    # if two threads enter it at a time.
+    _one_at_a_time = threading_layer() == "workqueue"
 
 
 def _after_fork() -> None:

@@ -7,7 +7,8 @@ after the last number: so the same elements are dropped, and whatever is drawn n
 thread that draws from torch's generator meanwhile may get some of these numbers again.) On some processors
 torch has another stream; there it draws, and the bits are taken from its mask.
 
-Bits stand in the order of memory, in words of 32, the lowest first.
+Bits stand in the order of memory, in words of 32, the lowest first. Where whole channels are dropped, the
+mask is the formula's, and a channel is scaled by one number in one pass.
 """
 
 from __future__ import annotations
@@ -148,6 +149,17 @@ def scale_kept(x, bits, y, n, factor, shift_kept, shift_dropped):
         y[i] = x[i] * (T(factor) if kept else T(0)) + (T(shift_kept) if kept else T(shift_dropped))
 
 
+@compiled(x="channels, count", mask="uint8: channels", y="channels, count")
+def scale_channels(x, mask, y, channels, count, factor, shift_kept, shift_dropped):
+    """The same for whole channels"""
+    T = x.dtype.type
+    for channel in prange(channels):
+        scale = T(factor) if mask[channel] else T(0)
+        shift = T(shift_kept) if mask[channel] else T(shift_dropped)
+        for i in range(count):
+            y[channel, i] = x[channel, i] * scale + shift
+
+
 def words_of(n: int) -> Tensor:
     return torch.empty((n + 31) // 32, dtype=torch.int32)
 
@@ -191,60 +203,72 @@ class Bits:
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        _, bits, ctx.option, _ = inputs
+        _, mask, ctx.option, _ = inputs
         ctx.stride = output.stride()
-        ctx.save_for_backward(bits)
+        ctx.save_for_backward(mask)
 
     @staticmethod
-    def scaled(x: Tensor, bits: Tensor, stride: tuple[int, ...], factor: float, shifts=(0.0, 0.0)) -> Tensor:
+    def scaled(x: Tensor, mask: Tensor, stride: tuple[int, ...], factor: float, shifts=(0.0, 0.0)) -> Tensor:
         y = x.new_empty_strided(x.shape, stride)
-        scale_kept(like(x, y), bits, y, x.numel(), factor, *shifts)
+        if mask.dtype is torch.bool:
+            channels = mask.numel()
+            count = x.numel() // channels
+            scale_channels(like(x, y), mask.view(torch.uint8), y, channels, count, factor, *shifts)
+        else:
+            scale_kept(like(x, y), mask, y, x.numel(), factor, *shifts)
         return y
 
     @staticmethod
-    def mask(bits: Tensor, x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    def mask(mask: Tensor, x: Tensor, stride: tuple[int, ...]) -> Tensor:
         """m, as the formula has it"""
-        return unpacked(bits, x.numel()).as_strided(x.shape, stride)
+        if mask.dtype is torch.bool:
+            return mask
+        return unpacked(mask, x.numel()).as_strided(x.shape, stride)
 
 
 class DropoutCPU(Bits, DropoutFunction):
     @staticmethod
-    def forward(x: Tensor, bits: Tensor, scale: float, inplace: bool):
-        return Bits.scaled(x, bits, torch.empty_like(x).stride(), float(scale))
+    def forward(x: Tensor, mask: Tensor, scale: float, inplace: bool):
+        return Bits.scaled(x, mask, torch.empty_like(x).stride(), float(scale))
 
     @staticmethod
     def backward(ctx, grad_y: Tensor):
-        (bits,) = ctx.saved_tensors
+        (mask,) = ctx.saved_tensors
         if not plain(grad_y):
-            mask = Bits.mask(bits, grad_y, ctx.stride)
+            mask = Bits.mask(mask, grad_y, ctx.stride)
             formula = SimpleNamespace(saved_tensors=(mask,), scale=ctx.option)
             return DropoutFunction.backward(formula, grad_y)
-        return Bits.scaled(grad_y, bits, ctx.stride, float(ctx.option)), None, None, None
+        return Bits.scaled(grad_y, mask, ctx.stride, float(ctx.option)), None, None, None
 
 
 class AlphaDropoutCPU(Bits, AlphaDropoutFunction):
     @staticmethod
-    def forward(x: Tensor, bits: Tensor, p: float, inplace: bool):
+    def forward(x: Tensor, mask: Tensor, p: float, inplace: bool):
         a = AlphaDropoutFunction.factor(p)
         shifts = a * SATURATION * p, -a * SATURATION * (1 - p)
-        return Bits.scaled(x, bits, torch.empty_like(x).stride(), a, shifts)
+        return Bits.scaled(x, mask, torch.empty_like(x).stride(), a, shifts)
 
     @staticmethod
     def backward(ctx, grad_y: Tensor):
-        (bits,) = ctx.saved_tensors
+        (mask,) = ctx.saved_tensors
         if not plain(grad_y):
-            mask = Bits.mask(bits, grad_y, ctx.stride)
+            mask = Bits.mask(mask, grad_y, ctx.stride)
             formula = SimpleNamespace(saved_tensors=(mask,), p=ctx.option)
             return AlphaDropoutFunction.backward(formula, grad_y)
         factor = AlphaDropoutFunction.factor(ctx.option)
-        return Bits.scaled(grad_y, bits, ctx.stride, factor), None, None, None
+        return Bits.scaled(grad_y, mask, ctx.stride, factor), None, None, None
 
 
 def takes(x: Tensor, mask: Tensor | None, option: float, inplace: bool) -> bool:
-    return not inplace and (mask is None or mask.dtype is torch.int32)
+    if inplace:
+        return False
+    if mask is None or mask.dtype is torch.int32:
+        return True
+    whole_channels = x.dim() > 2 and mask.shape == x.shape[:2] + (1,) * (x.dim() - 2)
+    return whole_channels and x.is_contiguous() and mask.is_contiguous()
 
 
-ASKS = "a mask of single elements; not in place"
+ASKS = "not in place; to drop whole channels, a contiguous input"
 TWINS = {
     DropoutFunction: Twin(DropoutCPU, takes=takes, asks=ASKS),
     AlphaDropoutFunction: Twin(AlphaDropoutCPU, takes=takes, asks=ASKS),
