@@ -69,6 +69,7 @@ from .layers.lazy import (
 from .layers.leaky import LeakyReLU, PReLU, RReLU
 from .layers.likelihood_loss import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from .layers.linear import Bilinear, Linear
+from .layers.linear_activation import LinearActivation
 from .layers.linear_cross_entropy import LinearCrossEntropyLoss
 from .layers.local_response import CrossMapLRN2d, LocalResponseNorm
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
@@ -220,6 +221,7 @@ __all__ = [
     "LazyLinear",
     "LeakyReLU",
     "Linear",
+    "LinearActivation",
     "LinearCrossEntropyLoss",
     "LinearCrossEntropyOptions",
     "LocalResponseNorm",

@@ -112,6 +112,7 @@ def test_row(row):
 BESIDES_FORWARD = {
     "AdaptiveLogSoftmaxWithLoss": {"log_prob", "predict"},
     "BatchNormActivation": {"__init__"},
+    "LinearActivation": {"__init__"},
     "SyncBatchNorm": {"convert_sync_batchnorm"},
     "MultiheadAttention": {"__init__"},
     "Transformer": {"__init__"},
