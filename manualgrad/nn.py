@@ -38,6 +38,7 @@ from torch.nn import (
 from . import functional
 from .layers.activation import LogSigmoid, Sigmoid, Softplus, Softsign, Tanh, Tanhshrink
 from .layers.adaptive import AdaptiveLogSoftmaxWithLoss
+from .layers.add_layernorm import AddLayerNorm
 from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.batchnorm_activation import BatchNormActivation
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -143,6 +144,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AddLayerNorm",
     "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",

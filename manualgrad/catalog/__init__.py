@@ -8,6 +8,7 @@ from __future__ import annotations
 from . import (
     activation,
     adaptive,
+    add_layernorm,
     arithmetic,
     attention,
     batchnorm,
@@ -78,6 +79,7 @@ CATALOG: tuple[Layer, ...] = (
     *batchnorm.ROWS,
     *batchnorm_activation.ROWS,
     *linear_activation.ROWS,
+    *add_layernorm.ROWS,
     *sync_batchnorm.ROWS,
     *instancenorm.ROWS,
     *normalization.ROWS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import Twin
 from . import (
     activation,
+    add_layernorm,
     attention,
     batchnorm,
     batchnorm_activation,
@@ -30,6 +31,7 @@ __all__ = ["TWINS"]
 
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
+    **add_layernorm.TWINS,
     **attention.TWINS,
     **batchnorm.TWINS,
     **batchnorm_activation.TWINS,
