@@ -16,6 +16,8 @@ from torch import fx, nn
 
 from . import functional
 from .layers._blocks import observed
+from .layers.add_layernorm import NORMS as LAYER_NORMS
+from .layers.add_layernorm import add_normalize
 from .layers.batchnorm_activation import (
     LEAKY_RELUS,
     NORMS,
@@ -25,6 +27,7 @@ from .layers.batchnorm_activation import (
     slope_of,
     window_of,
 )
+from .layers.linear_activation import LINEARS, named, transform_activate
 
 __all__ = ["ANCHORS", "PATTERNS", "Chain"]
 
@@ -36,6 +39,12 @@ POOL_CALLS = {
     for home in (torch, F, functional)
     for n in (1, 2, 3)
 }
+ACTIVATION_CALLS = dict.fromkeys(RELU_CALLS, "relu") | {
+    call: name
+    for name in ("gelu", "leaky_relu", "sigmoid", "silu", "tanh")
+    for call in (getattr(F, name), getattr(functional, name), getattr(torch, name, name), name)
+}
+GELUS = {"none": ("gelu", 0.0), "tanh": ("gelu_tanh", 0.0)}
 IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
 
 
@@ -211,8 +220,85 @@ class BatchNormChain(Chain):
         return self.graph.call_function(normalize_activate_pool, arguments)
 
 
+class LinearChain(Chain):
+    """A Linear, then an activation."""
+
+    anchors = LINEARS
+
+    def __init__(self, graph: fx.Graph, module: nn.Module, anchor: fx.Node):
+        super().__init__(graph, module, anchor)
+        self.activation: Any = None
+
+    def grow(self) -> str | None:
+        users = list(self.anchor.users)
+        if not any(self.found(user) for user in users):
+            return ""  # most networks end in a Linear, and nobody expects more of it
+        return self.follow(self.activate) or None
+
+    def found(self, user: fx.Node) -> Any:
+        """The activation that ``user`` is, as an argument of the block."""
+        layer = self.layer(user)
+        if layer is not None:
+            return user.target if named(layer) else None
+        name = None if "out" in user.kwargs else ACTIVATION_CALLS.get(user.target)
+        if name == "gelu":
+            return GELUS.get(_argument(user, 1, "approximate", "none"))
+        slope = _argument(user, 1, "negative_slope", 0.01) if name == "leaky_relu" else 0.0
+        return (name, slope) if name and isinstance(slope, float) and slope >= 0 else None
+
+    def activate(self, last: fx.Node, user: fx.Node) -> str:
+        layer = self.layer(user)
+        if layer is not None and observed(layer):
+            return f"followed by {type(layer).__name__}, which has hooks"
+        self.activation = self.found(user)
+        name = getattr(user.target, "__name__", user.target)
+        self.parts.append(str(name) if layer is None else type(layer).__name__)
+        return ""
+
+    def block(self) -> fx.Node:
+        linear, activation = map(self.read, (self.anchor.target, self.activation))
+        arguments: Any = (self.anchor.args[0], linear, activation)
+        return self.graph.call_function(transform_activate, arguments)
+
+
+class AddNormChain(Chain):
+    """A sum of two tensors, then a LayerNorm; the sum may have other users, too."""
+
+    anchors = LAYER_NORMS
+
+    @property
+    def operands(self) -> tuple[Any, ...]:
+        return tuple(self.nodes[0].args)
+
+    def grow(self) -> str | None:
+        total = self.anchor.args[0] if self.anchor.args else None
+        if not isinstance(total, fx.Node) or total.op == "call_module" or total.target not in ADDS:
+            return ""  # the first norm of a network has no sum in front of it
+        if total.target in (operator.iadd, "add_"):
+            return "the sum in front of it is in place"
+        if total.kwargs or len(total.args) != 2 or not all(isinstance(a, fx.Node) for a in total.args):
+            return "no sum of two tensors in front of it"
+        self.nodes.insert(0, total)
+        self.parts.insert(0, "add")
+        return None
+
+    def replace(self) -> tuple[str, ...]:
+        """One call for the two, in the place of the sum, whose other users may come before the norm."""
+        total, norm = self.nodes
+        with self.graph.inserting_before(total):
+            arguments: Any = (*total.args, self.read(norm.target))
+            both = self.graph.call_function(add_normalize, arguments)
+            y = self.graph.call_function(operator.getitem, (both, 0))
+            s = self.graph.call_function(operator.getitem, (both, 1))
+        norm.replace_all_uses_with(y)
+        self.graph.erase_node(norm)
+        total.replace_all_uses_with(s)
+        self.graph.erase_node(total)
+        return tuple(self.parts)
+
+
 # The first pattern that fits a layer takes it, and all of its chain.
-PATTERNS: tuple[type[Chain], ...] = (BatchNormChain,)
+PATTERNS: tuple[type[Chain], ...] = (BatchNormChain, LinearChain, AddNormChain)
 ANCHORS = {cls for pattern in PATTERNS for cls in pattern.anchors}
 
 

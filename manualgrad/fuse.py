@@ -105,7 +105,8 @@ def fuse(model: nn.Module) -> FuseReport:
 
     Numbers, parameters, names, state_dict and hooks stay as they are; a hook that comes later is called, too.
     Chains are BatchNorm -> sum with a residual -> ReLU or LeakyReLU -> MaxPool, of which all but the first
-    may be missing or functions. ``isinstance`` sees no difference, ``type`` does until :func:`unfuse`.
+    may be missing or functions; Linear -> ReLU, LeakyReLU, Tanh, Sigmoid, SiLU or GELU; a sum -> LayerNorm.
+    ``isinstance`` sees no difference, ``type`` does until :func:`unfuse`.
 
     Returns:
         What was fused, and what was left alone and why.
