@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import operator
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -22,20 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from . import functional
-from .layers._blocks import observed
-from .layers.batchnorm_activation import (
-    LEAKY_RELUS,
-    NORMS,
-    POOLS,
-    RELUS,
-    normalize_activate_pool,
-    slope_of,
-    window_of,
-)
+from .chains import ANCHORS, PATTERNS
 
 __all__ = ["FuseReport", "fuse", "unfuse"]
 
@@ -44,25 +32,15 @@ PLAN = "_manualgrad_plan"
 INTERNAL = set(vars(nn.Module())) - {"training"}
 HOLDERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
-ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-RELU_CALLS = {F.relu, F.relu_, torch.relu, torch.relu_, functional.relu, functional.relu_, "relu", "relu_"}
-LEAKY_CALLS = {F.leaky_relu, functional.leaky_relu}
-POOL_CALLS = {
-    getattr(home, f"max_pool{n}d"): getattr(nn, f"MaxPool{n}d")
-    for home in (torch, F, functional)
-    for n in (1, 2, 3)
-}
-IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
-
 
 @dataclass(frozen=True)
 class FuseReport:
     """What fuse did, readable when printed.
 
     Args:
-        fused: qualified names of the first layer of each chain, and the names of its parts.
-        left: qualified names of modules where nothing could be fused though there is a layer that begins a
-            chain, and their class and the reason.
+        fused: qualified names of the layer that each chain is built around, and the names of its parts.
+        left: qualified names of modules where nothing could be fused though there is such a layer, and their
+            class and the reason.
     """
 
     fused: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -127,7 +105,8 @@ def fuse(model: nn.Module) -> FuseReport:
 
     Numbers, parameters, names, state_dict and hooks stay as they are; a hook that comes later is called, too.
     Chains are BatchNorm -> sum with a residual -> ReLU or LeakyReLU -> MaxPool, of which all but the first
-    may be missing or functions. ``isinstance`` sees no difference, ``type`` does until :func:`unfuse`.
+    may be missing or functions; Linear -> ReLU, LeakyReLU, Tanh, Sigmoid, SiLU or GELU; a sum -> LayerNorm.
+    ``isinstance`` sees no difference, ``type`` does until :func:`unfuse`.
 
     Returns:
         What was fused, and what was left alone and why.
@@ -145,7 +124,7 @@ def fuse(model: nn.Module) -> FuseReport:
         try:
             plan = make_plan(module, type(module))
         except UntraceableError as error:
-            if any(type(child) in NORMS for _, child in _reachable(module)):
+            if any(type(child) in ANCHORS for _, child in _reachable(module)):
                 report.left[name] = (type(module), str(error))
             continue
         report.fused.update({prefix + chain: parts for chain, parts in plan.chains.items()})
@@ -350,151 +329,20 @@ def generated(graph: fx.Graph) -> Callable[..., Any]:
 
 
 def rewrite(graph: fx.Graph, module: nn.Module) -> tuple[dict, dict]:
-    """Replace the chains of a graph; these by the name of their first layer, and the layers left, and why."""
+    """Replace the chains of a graph; these by the name of their layer, and the layers left, and why."""
     chains, left = {}, {}
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    order = {node: k for k, node in enumerate(graph.nodes)}
-    for node in list(graph.nodes):
-        if node.op != "call_module" or type(module.get_submodule(str(node.target))) not in NORMS:
-            continue
-        chain = Chain(graph, module, node)
-        reason = "called several times" if calls[node.target] > 1 else chain.find(order)
-        if reason:
-            left[node.target] = (type(module.get_submodule(str(node.target))), reason)
-        else:
-            chains[node.target] = chain.replace()
+    for pattern in PATTERNS:
+        for node in list(graph.nodes):
+            if node.op != "call_module":
+                continue
+            layer = module.get_submodule(str(node.target))
+            if type(layer) not in pattern.anchors:
+                continue
+            chain = pattern(graph, module, node)
+            why = chain.find()
+            if why is None and calls[node.target] == 1:
+                chains[node.target] = chain.replace()
+            elif why != "":
+                left[node.target] = (type(layer), why if calls[node.target] == 1 else "called several times")
     return chains, left
-
-
-class Chain:
-    """A BatchNorm and what follows it, as far as it makes a block."""
-
-    def __init__(self, graph: fx.Graph, module: nn.Module, norm: fx.Node):
-        self.graph, self.module, self.norm = graph, module, norm
-        self.nodes = [norm]
-        self.parts = [type(module.get_submodule(str(norm.target))).__name__]
-        self.residual: fx.Node | None = None
-        self.activation: Any = None
-        self.pool: Any = None
-
-    def find(self, order: dict[fx.Node, int]) -> str:
-        """Take the longest chain that fits; else say why there is none."""
-        if len(self.norm.args) != 1 or self.norm.kwargs:
-            return "called with other arguments than its input"
-        if observed(self.module.get_submodule(str(self.norm.target))):
-            return "it has hooks"
-        self.follow(self.add)
-        why = self.follow(self.activate)
-        self.follow(self.pooling)
-        if len(self.nodes) == 1:
-            return why or "nothing that fits follows it"
-        return self.hazard(order)
-
-    def follow(self, step: Callable[[fx.Node, fx.Node], str]) -> str:
-        """Add the only user of the last node, if ``step`` takes it; else say why not."""
-        last = self.nodes[-1]
-        if len(last.users) != 1:
-            return "several users of its output" if last.users else "nothing follows it"
-        user = next(iter(last.users))
-        why = step(last, user)
-        if not why:
-            self.nodes.append(user)
-        return why
-
-    def layer(self, node: fx.Node) -> nn.Module | None:
-        return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-    def add(self, last: fx.Node, user: fx.Node) -> str:
-        if user.op == "call_module" or user.target not in ADDS or user.kwargs or len(user.args) != 2:
-            return "no sum"
-        first, second = user.args
-        other = second if first is last else first
-        in_place = user.target in (operator.iadd, "add_")
-        if not isinstance(other, fx.Node) or other is last or (in_place and first is not last):
-            return "no sum of two tensors"
-        self.residual = other
-        self.parts.append("residual")
-        return ""
-
-    def activate(self, last: fx.Node, user: fx.Node) -> str:
-        layer = self.layer(user)
-        if layer is not None:
-            slope = slope_of(layer) if type(layer) in (*RELUS, *LEAKY_RELUS) else None
-            if slope is None or (self.residual is not None and slope != 0):
-                return f"followed by {type(layer).__name__}"
-            if observed(layer):
-                return f"followed by {type(layer).__name__}, which has hooks"
-            self.activation = user.target
-            self.parts.append(type(layer).__name__)
-            return ""
-        if user.target in RELU_CALLS:
-            self.activation = 0.0
-            self.parts.append("relu")
-            return ""
-        slope = _argument(user, 1, "negative_slope", 0.01) if user.target in LEAKY_CALLS else None
-        if not isinstance(slope, float) or slope < 0 or self.residual is not None:
-            name = getattr(user.target, "__name__", user.target)
-            return "nothing follows it" if user.op == "output" else f"followed by {name}"
-        self.activation = slope
-        self.parts.append("leaky_relu")
-        return ""
-
-    def pooling(self, last: fx.Node, user: fx.Node) -> str:
-        layer = self.layer(user)
-        if layer is not None:
-            if type(layer) not in POOLS or not window_of(layer) or observed(layer):
-                return "no max-pool that fits"
-            self.pool = user.target
-            self.parts.append(type(layer).__name__)
-            return ""
-        cls = POOL_CALLS.get(user.target) if user.op == "call_function" else None
-        if cls is None or user.args[:1] != (last,):
-            return "no max-pool"
-        try:
-            window = window_of(cls(*user.args[1:], **user.kwargs))
-        except (TypeError, ValueError, RuntimeError):
-            return "no max-pool that fits"
-        if not window:
-            return "no max-pool that fits"
-        self.pool = window
-        self.parts.append("max_pool")
-        return ""
-
-    def hazard(self, order: dict[fx.Node, int]) -> str:
-        """Whether what the chain reads might change between its first and its last node."""
-        start, end = order[self.nodes[0]], order[self.nodes[-1]]
-        read: set[Any] = set()
-        read.update((self.norm.args[0], self.residual))
-        for node, place in order.items():
-            if start < place < end and node not in self.nodes:
-                layer = self.layer(node)
-                named = str(getattr(node.target, "__name__", node.target))
-                writes = named.endswith("_") and not named.endswith("__")
-                writes = writes or node.target in IN_PLACE or bool(node.kwargs.get("inplace"))
-                writes = writes or "out" in node.kwargs
-                if layer is not None:
-                    writes = bool(getattr(layer, "inplace", False)) or (
-                        bool(layer._modules) and bool(read & set(node.all_input_nodes))
-                    )
-                if writes:
-                    return "what it reads might be changed before the end of the chain"
-        return ""
-
-    def replace(self) -> tuple[str, ...]:
-        """One call for the chain."""
-        graph, tail = self.graph, self.nodes[-1]
-        with graph.inserting_before(tail):
-            norm, activation, pool = (
-                graph.create_node("get_attr", part) if isinstance(part, str) else part
-                for part in (self.norm.target, self.activation, self.pool)
-            )
-            arguments: Any = (self.norm.args[0], norm, activation, pool, self.residual)
-            block = graph.call_function(normalize_activate_pool, arguments)
-        tail.replace_all_uses_with(block)
-        for node in reversed(self.nodes):
-            graph.erase_node(node)
-        return tuple(self.parts)
-
-
-def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
-    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)

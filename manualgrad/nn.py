@@ -38,6 +38,7 @@ from torch.nn import (
 from . import functional
 from .layers.activation import LogSigmoid, Sigmoid, Softplus, Softsign, Tanh, Tanhshrink
 from .layers.adaptive import AdaptiveLogSoftmaxWithLoss
+from .layers.add_layernorm import AddLayerNorm
 from .layers.batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .layers.batchnorm_activation import BatchNormActivation
 from .layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -70,6 +71,7 @@ from .layers.lazy import (
 from .layers.leaky import LeakyReLU, PReLU, RReLU
 from .layers.likelihood_loss import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from .layers.linear import Bilinear, Linear
+from .layers.linear_activation import LinearActivation
 from .layers.linear_cross_entropy import LinearCrossEntropyLoss
 from .layers.local_response import CrossMapLRN2d, LocalResponseNorm
 from .layers.loss import BCELoss, BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
@@ -143,6 +145,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AddLayerNorm",
     "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
@@ -222,6 +225,7 @@ __all__ = [
     "LazyLinear",
     "LeakyReLU",
     "Linear",
+    "LinearActivation",
     "LinearCrossEntropyLoss",
     "LinearCrossEntropyOptions",
     "LocalResponseNorm",

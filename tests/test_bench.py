@@ -66,7 +66,7 @@ def test_kind_of_names(capsys, tmp_path, few_rounds):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["LayerNrm"], "no layer named 'LayerNrm' in the catalog; close: LayerNorm"),
+        (["LayerNrm"], "no layer named 'LayerNrm' in the catalog; close: AddLayerNorm, LayerNorm"),
         (["layers", "Identity"], "Identity has no sizes in the catalog"),
         (["recipes", "alexnet"], "no network named 'alexnet'; there are: mlp, lenet5"),
     ],

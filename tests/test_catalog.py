@@ -113,6 +113,7 @@ BESIDES_FORWARD = {
     "AdaptiveLogSoftmaxWithLoss": {"log_prob", "predict"},
     "BatchNormActivation": {"__init__"},
     "ConvBatchNorm": {"__init__"},
+    "LinearActivation": {"__init__"},
     "SyncBatchNorm": {"convert_sync_batchnorm"},
     "MultiheadAttention": {"__init__"},
     "Transformer": {"__init__"},
@@ -124,7 +125,8 @@ BESIDES_FORWARD = {
 
 
 def check_class(row):
-    assert issubclass(row.module, torch.nn.Sequential if row.counterpart else row.torch_module)
+    theirs = row.torch_module
+    assert issubclass(row.module, theirs if theirs.__module__.startswith("torch.") else theirs.__base__)
     own = {n for c in row.module.__mro__ if c.__module__.startswith("manualgrad.") for n in vars(c)}
     extra = own - {
         "forward",

@@ -13,9 +13,15 @@ from torch import nn
 from torch.testing import assert_close
 
 import manualgrad
+from manualgrad.layers.add_layernorm import AddLayerNormFunction, add_layer_norm, add_normalize
 from manualgrad.layers.batchnorm_activation import (
     BatchNormActivationEvalFunction,
     BatchNormActivationFunction,
+)
+from manualgrad.layers.linear_activation import (
+    LinearActivationFunction,
+    linear_activation,
+    transform_activate,
 )
 
 torchvision_models = pytest.importorskip("torchvision.models", exc_type=ImportError)
@@ -54,6 +60,22 @@ class Residual(nn.Module):
         return self.relu(y)
 
 
+class Tokens(nn.Module):
+    """A norm in front of a step, with a sum that goes on past it, and one behind a step."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.head = nn.Linear(64, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.before, self.between, self.behind = (nn.LayerNorm(6) for _ in range(3))
+        self.feed = nn.Sequential(nn.Linear(6, 8), nn.GELU(approximate="tanh"), nn.Linear(8, 6))
+
+    def forward(self, x):
+        x = F.leaky_relu(self.embed(x.flatten(2)), 0.1)
+        x = x + torch.tanh(self.mix(self.before(x)))
+        x = self.behind(torch.add(x, self.feed(self.between(x))))
+        return F.gelu(self.head(x))
+
+
 def sequential() -> nn.Module:
     return nn.Sequential(
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.LeakyReLU(0.1), nn.MaxPool2d(2)),
@@ -69,12 +91,21 @@ MODELS = {
     "net": Net,
     "residual": Residual,
     "sequential": sequential,
+    "tokens": Tokens,
     "resnet18": lambda: torchvision_models.resnet18(num_classes=3),
 }
 CHAINS = {
     "net": {"bn1": ("BatchNorm2d", "relu", "max_pool"), "bn2": ("BatchNorm2d", "residual", "relu")},
     "residual": {"bn1": ("BatchNorm2d", "ReLU"), "bn2": ("BatchNorm2d", "residual", "ReLU")},
     "sequential": {"0.1": ("BatchNorm2d", "LeakyReLU", "MaxPool2d"), "2": ("BatchNorm2d", "ReLU")},
+    "tokens": {
+        "embed": ("Linear", "leaky_relu"),
+        "mix": ("Linear", "tanh"),
+        "head": ("Linear", "gelu"),
+        "between": ("add", "LayerNorm"),
+        "behind": ("add", "LayerNorm"),
+        "feed.0": ("Linear", "GELU"),
+    },
 }
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -86,7 +117,7 @@ def pair(name: str) -> tuple[nn.Module, nn.Module]:
 
 
 # Rounding grows from step to step where a channel has four values only.
-STEPS = {"net": 3, "residual": 3, "sequential": 3, "resnet18": 1}
+STEPS = {"net": 3, "residual": 3, "sequential": 3, "tokens": 3, "resnet18": 1}
 
 
 def train(model: nn.Module, steps: int) -> list:
@@ -107,7 +138,12 @@ def train(model: nn.Module, steps: int) -> list:
 
 def blocks(model: nn.Module) -> int:
     """How many blocks are in the graph of a call."""
-    wanted = (BatchNormActivationFunction, BatchNormActivationEvalFunction)
+    wanted = (
+        AddLayerNormFunction,
+        BatchNormActivationFunction,
+        BatchNormActivationEvalFunction,
+        LinearActivationFunction,
+    )
     classes = [getattr(node, "_forward_cls", type(None)) for node in nodes([model(IMAGES)])]
     return sum(issubclass(cls, wanted) for cls in classes)
 
@@ -199,7 +235,7 @@ def test_arguments():
         assert functions.count(BatchNormActivationEvalFunction) == count
 
 
-@pytest.mark.parametrize("name", ["net", "residual", "sequential"])
+@pytest.mark.parametrize("name", ["net", "residual", "sequential", "tokens"])
 def test_compile(name):
     torch.compiler.reset()
     model, fused = pair(name)
@@ -278,6 +314,25 @@ class Overwrites(Chooses):
         return F.relu(y) + x
 
 
+class SumInPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.bent = nn.LayerNorm(8), True
+
+    def forward(self, x):
+        return self.norm((2 * x).add_(x))
+
+
+class LinearShared(SumInPlace):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.Linear(8, 8)
+
+    def forward(self, x):
+        y = self.norm(x)
+        return F.relu(y) + y
+
+
 @pytest.mark.parametrize(
     ("cls", "name", "reason"),
     [
@@ -286,6 +341,8 @@ class Overwrites(Chooses):
         (Draws, "", "its forward draws random numbers of its own, which would be drawn once"),
         (Twice, "norm", "called several times"),
         (Shared, "norm", "several users of its output"),
+        (SumInPlace, "norm", "the sum in front of it is in place"),
+        (LinearShared, "norm", "several users of its output"),
         (Overwrites, "norm", "what it reads might be changed before the end of the chain"),
     ],
 )
@@ -324,3 +381,37 @@ def test_block_refuses_other_layers():
     ):
         with pytest.raises(TypeError, match="BatchNormActivation: expected a BatchNorm, then"):
             manualgrad.nn.BatchNormActivation(*layers)
+    linear = nn.Linear(2, 2)
+    for layers in ((linear,), (linear, nn.Softmax(1)), (nn.ReLU(), linear), (linear, nn.LeakyReLU(-1.0))):
+        with pytest.raises(TypeError, match="LinearActivation: expected a Linear, then"):
+            manualgrad.nn.LinearActivation(*layers)
+
+
+def test_blocks_hand_over():
+    """Where tensors or layers do not fit a block, its parts run one after the other."""
+    x, norm, linear = torch.randn(2, 4), nn.LayerNorm(4), nn.Linear(4, 4)
+    y, s = add_normalize(x, 1.0, norm)
+    assert_close((y, s), (norm(x + 1), x + 1))
+    assert_close(add_normalize(x, x[:1], norm)[0], norm(x + x[:1]))
+    assert_close(transform_activate(x, linear, nn.Softmax(1)), torch.softmax(linear(x), 1))
+    linear.register_forward_hook(lambda module, args, output: output + 1)
+    assert_close(transform_activate(x, linear, ("leaky_relu", 0.1)), F.leaky_relu(linear(x), 0.1))
+
+
+def test_functions_refuse():
+    x, weight = torch.randn(2, 4), torch.randn(3, 4)
+    for call, error, message in (
+        (lambda: linear_activation(x, weight, None, "elu"), ValueError, "activation must be one of .* 'elu'"),
+        (lambda: linear_activation(x, weight, None, "leaky_relu", -1.0), ValueError, "0 or more, but got -1"),
+        (lambda: linear_activation(x, weight.T), RuntimeError, r"linear_activation: .* in_features=3"),
+        (
+            lambda: linear_activation(x, weight, torch.zeros(2, 3)),
+            RuntimeError,
+            r"have \[3, 4\] and \[2, 3\]",
+        ),
+        (lambda: add_layer_norm(x, x[:1], (4,)), RuntimeError, r"shape of the input, \[2, 4\]"),
+        (lambda: add_layer_norm(x, x.double(), (4,)), RuntimeError, "residual"),
+        (lambda: add_layer_norm(x, x, (3,)), RuntimeError, r"add_layer_norm: normalized_shape=\[3\]"),
+    ):
+        with pytest.raises(error, match=message):
+            call()

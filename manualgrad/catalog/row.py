@@ -127,7 +127,7 @@ class Layer:
         note: what differs from the rule, and why.
         sizes: three cases of ordinary size, from MNIST's to ImageNet's, to be timed.
         counterpart: of a block, which is several of torch's layers in one, a class of modules that calls them
-            one after the other.
+            one after the other: torch's, or a subclass of torch's that the block is one of, too.
         reference: a function in torch's place, where torch's own does not know float64; a test of its own
             then compares with torch's.
     """
@@ -141,7 +141,7 @@ class Layer:
     random: bool = False
     note: str = ""
     sizes: tuple[Case, ...] = ()
-    counterpart: type[nn.Sequential] | None = None
+    counterpart: type[nn.Module] | None = None
     reference: Callable | None = None
 
     @property

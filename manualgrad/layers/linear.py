@@ -98,32 +98,33 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if weight.dim() == 2 and (bias is None or bias.dim() == 1):
             return apply(LinearFunction, input, weight, bias, autocast=LOW)
     except (AttributeError, RuntimeError, TypeError):
-        _check_linear(input, weight, bias)
+        check_linear("linear", input, weight, bias)
         raise
-    _check_linear(input, weight, bias)
+    check_linear("linear", input, weight, bias)
     if weight.dim() == 1:
         return linear(input, weight.unsqueeze(0), None if bias is None else bias.reshape(1)).squeeze(-1)
     return linear(input, weight) if bias is None else add(linear(input, weight), bias)
 
 
-def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    check_tensors("linear", input=input, weight=weight)
-    check_optional("linear", bias=bias)
+def check_linear(name: str, input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Raise unless these fit each other."""
+    check_tensors(name, input=input, weight=weight)
+    check_optional(name, bias=bias)
     if weight.dim() not in (1, 2):
         raise RuntimeError(
-            "linear: weight must have shape (out_features, in_features), but "
+            f"{name}: weight must have shape (out_features, in_features), but "
             + (f"has {list(weight.shape)}" if weight.dim() else "is a number")
         )
     if input.shape[-1:] != weight.shape[-1:]:
         raise RuntimeError(
-            f"linear: the last axis of the input must have in_features={weight.shape[-1]} elements, as the "
+            f"{name}: the last axis of the input must have in_features={weight.shape[-1]} elements, as the "
             f"weight of shape {list(weight.shape)} has, but the input has shape {list(input.shape)}"
         )
     shape = [*input.shape[:-1], *weight.shape[:-1]]
     of_bias = [] if bias is None else list(bias.shape)
     if len(of_bias) > len(shape) or any(b not in (1, n) for b, n in zip(of_bias[::-1], shape[::-1])):
         raise RuntimeError(
-            f"linear: bias must have out_features={shape[-1:]} elements, or broadcast to the output's shape "
+            f"{name}: bias must have out_features={shape[-1:]} elements, or broadcast to the output's shape "
             f"{shape}, but has shape {of_bias}"
         )
 

@@ -114,13 +114,20 @@ def layer_norm(
     Raises:
         RuntimeError: if the input does not end in ``normalized_shape``, or weight or bias have another shape.
     """
-    if not _usual(input, normalized_shape, weight, bias):
-        plain = weight is None and bias is None
-        check_floating("layer_norm", NotImplementedError if plain else RuntimeError, input=input)
-        _check_normalized_shape("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-        check_dtypes("layer_norm", input, weight=weight, bias=bias)
+    check_layer_norm("layer_norm", input, normalized_shape, weight, bias)
     ndim = len(normalized_shape)
     return apply(LayerNormFunction, input, weight, bias, ndim, eps, autocast=FLOAT32_ON_ACCELERATOR)[0]
+
+
+def check_layer_norm(
+    name: str, input: Tensor, normalized_shape, weight: Tensor | None, bias: Tensor | None
+) -> None:
+    """Raise unless these fit each other."""
+    if not _usual(input, normalized_shape, weight, bias):
+        plain = weight is None and bias is None
+        check_floating(name, NotImplementedError if plain else RuntimeError, input=input)
+        _check_normalized_shape(name, input, normalized_shape, weight=weight, bias=bias)
+        check_dtypes(name, input, weight=weight, bias=bias)
 
 
 class LayerNorm(nn.LayerNorm):

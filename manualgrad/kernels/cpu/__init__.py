@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import Twin
 from . import (
     activation,
+    add_layernorm,
     attention,
     batchnorm,
     batchnorm_activation,
@@ -16,6 +17,7 @@ from . import (
     gating,
     instancenorm,
     leaky,
+    linear_activation,
     loss,
     normalization,
     piecewise,
@@ -30,6 +32,7 @@ __all__ = ["TWINS"]
 
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
+    **add_layernorm.TWINS,
     **attention.TWINS,
     **batchnorm.TWINS,
     **batchnorm_activation.TWINS,
@@ -41,6 +44,7 @@ TWINS: dict[type, Twin] = {
     **gating.TWINS,
     **instancenorm.TWINS,
     **leaky.TWINS,
+    **linear_activation.TWINS,
     **loss.TWINS,
     **normalization.TWINS,
     **piecewise.TWINS,

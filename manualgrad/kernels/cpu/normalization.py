@@ -17,7 +17,14 @@ from .. import Twin, plain
 from ._jit import compiled, inlined
 from .batchnorm import CHUNK, PARTS, channel_statistics, dense
 
-__all__ = ["TWINS", "group_gradients", "standardized_groups"]
+__all__ = [
+    "TWINS",
+    "group_gradients",
+    "normalize",
+    "row_gradients",
+    "row_statistics",
+    "standardized_groups",
+]
 
 
 @inlined
@@ -47,6 +54,20 @@ def row_statistics(x):
     return mu, squares / T(x.size)
 
 
+@inlined
+def normalize(x, mu, r, weight, bias, y):
+    """A row of the output."""
+    if weight.size and bias.size:
+        for i in range(x.size):
+            y[i] = (x[i] - mu) * r * weight[i] + bias[i]
+    elif weight.size:
+        for i in range(x.size):
+            y[i] = (x[i] - mu) * r * weight[i]
+    else:
+        for i in range(x.size):
+            y[i] = (x[i] - mu) * r
+
+
 @compiled(x="rows, count", weight="count?", bias="count?", y="rows, count", mean="rows?", rstd="rows")
 def layer_norm_forward(x, weight, bias, y, mean, rstd, rows, count, eps):
     T = x.dtype.type
@@ -64,15 +85,7 @@ def layer_norm_forward(x, weight, bias, y, mean, rstd, rows, count, eps):
             v = mean_square(x[row])
         r = T(1 / np.sqrt(v + eps))
         rstd[row] = r
-        if weight.size and bias.size:
-            for i in range(count):
-                y[row, i] = (x[row, i] - mu) * r * weight[i] + bias[i]
-        elif weight.size:
-            for i in range(count):
-                y[row, i] = (x[row, i] - mu) * r * weight[i]
-        else:
-            for i in range(count):
-                y[row, i] = (x[row, i] - mu) * r
+        normalize(x[row], mu, r, weight, bias, y[row])
 
 
 @inlined
@@ -100,9 +113,11 @@ def row_sums(g, x, weight, mu):
 
 @compiled(
     x="rows, count", g="rows, count", weight="count?", mean="rows?", rstd="rows", grad_x="rows, count?",
-    grad_weight="parts, count?", grad_bias="parts, count?",
+    grad_weight="parts, count?", grad_bias="parts, count?", beside="rows, count?",
 )  # fmt: skip
-def layer_norm_backward(x, g, weight, mean, rstd, grad_x, grad_weight, grad_bias, rows, count, parts):
+def layer_norm_backward(
+    x, g, weight, mean, rstd, grad_x, grad_weight, grad_bias, beside, rows, count, parts
+):  # fmt: skip
     T = x.dtype.type
     for part in prange(parts):
         if grad_weight.size:
@@ -128,6 +143,9 @@ def layer_norm_backward(x, g, weight, mean, rstd, grad_x, grad_weight, grad_bias
                 else:
                     for i in range(count):
                         grad_x[row, i] = r * (g[row, i] - mean_g - (x[row, i] - mu) * slope)
+                if beside.size:
+                    for i in range(count):
+                        grad_x[row, i] += beside[row, i]
     if grad_weight.size:
         for part in range(1, parts):
             for i in range(count):
@@ -138,20 +156,28 @@ def layer_norm_backward(x, g, weight, mean, rstd, grad_x, grad_weight, grad_bias
                 grad_bias[0, i] += grad_bias[part, i]
 
 
-def row_gradients(ctx, grad_y: Tensor, mean: Tensor | None, rstd: Tensor, x: Tensor, weight: Tensor | None):
-    """Gradients of x, weight and bias, of which the last is as the weight's where there is none."""
+def row_gradients(
+    needed: tuple[bool, bool, bool],
+    grad_y: Tensor,
+    mean: Tensor | None,
+    rstd: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    ndim: int,
+    beside: Tensor | None = None,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of x, weight and bias, as ``needed``; ``beside`` is what reaches x past the norm."""
     rows = rstd.numel()
     x = x.contiguous()
     count = x.numel() // rows
     parts = min(PARTS, rows)
-    need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-    need_bias = need_bias and mean is not None
+    need_x, need_weight, need_bias = needed
     grad_x = torch.empty_like(x) if need_x else None
-    grad_weight = x.new_empty(parts, *x.shape[-ctx.ndim :]) if need_weight else None
-    grad_bias = x.new_empty(parts, *x.shape[-ctx.ndim :]) if need_bias else None
-    layer_norm_backward(
-        x, grad_y.contiguous(), weight, mean, rstd, grad_x, grad_weight, grad_bias, rows, count, parts
-    )
+    grad_weight = x.new_empty(parts, *x.shape[-ndim:]) if need_weight else None
+    grad_bias = x.new_empty(parts, *x.shape[-ndim:]) if need_bias else None
+    beside = None if beside is None else beside.contiguous()
+    gradients = (grad_x, grad_weight, grad_bias)
+    layer_norm_backward(x, grad_y.contiguous(), weight, mean, rstd, *gradients, beside, rows, count, parts)
     return (
         grad_x,
         None if grad_weight is None else grad_weight[0],
@@ -176,7 +202,8 @@ class LayerNormCPU(LayerNormFunction):
         if not plain(grad_y):
             return LayerNormFunction.backward(ctx, grad_y, _mean, _rstd)
         x, weight, mean, rstd = ctx.saved_tensors
-        return *row_gradients(ctx, grad_y, mean, rstd, x, weight), None, None
+        needed = ctx.needs_input_grad[:3]
+        return *row_gradients(needed, grad_y, mean, rstd, x, weight, ctx.ndim), None, None
 
 
 class RMSNormCPU(RMSNormFunction):
@@ -195,7 +222,8 @@ class RMSNormCPU(RMSNormFunction):
         if not plain(grad_y):
             return RMSNormFunction.backward(ctx, grad_y, _rrms)
         x, weight, rrms = ctx.saved_tensors
-        grad_x, grad_weight, _ = row_gradients(ctx, grad_y, None, rrms, x, weight)
+        needed = (*ctx.needs_input_grad[:2], False)
+        grad_x, grad_weight, _ = row_gradients(needed, grad_y, None, rrms, x, weight, ctx.ndim)
         return grad_x, grad_weight, None, None
 
 
