@@ -45,6 +45,7 @@ ROWS: tuple[Layer, ...] = (
     Layer(
         multihead.MultiheadAttention,
         (
+            multihead.PackedHeadsFunction,
             multihead.AttentionScoresFunction,
             multihead.WeightedValuesFunction,
             multihead.HeadMeanFunction,

@@ -1,6 +1,6 @@
 """Multi-head attention: several attentions side by side, each in its own learned projection of the features.
 
-It is put together from layers of other pages and three small Functions. Where nobody asks for the weights,
+It is put together from layers of other pages and four small Functions. Where nobody asks for the weights,
 the fused formula of :mod:`attention <manualgrad.layers.attention>` is used; else its steps, one by one, so
 that the weights are a result with a gradient of their own.
 """
@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import linear as torch_linear
 
@@ -29,9 +30,37 @@ __all__ = [
     "HeadMeanFunction",
     "MultiheadAttention",
     "NonDynamicallyQuantizableLinear",
+    "PackedHeadsFunction",
     "WeightedValuesFunction",
     "multi_head_attention_forward",
 ]
+
+
+class PackedHeadsFunction(Function):
+    """Query, key and value of every head, out of one product that holds them side by side.
+
+    Forward    Q_bhle = X_bl0he,   K_bhle = X_bl1he,   V_bhle = X_bl2he   (X with its last axis seen as three)
+    Backward   numbers change their places and nothing else, so gradients go back where the numbers were:
+               ∂L/∂X_bl0he = ∂L/∂Q_bhle,   ∂L/∂X_bl1he = ∂L/∂K_bhle,   ∂L/∂X_bl2he = ∂L/∂V_bhle
+    Shapes     X: (B, L, 3·H·D);   Q, K, V: (B, H, L, D), copies, so that each head is a matrix in one piece
+    Saves      nothing
+    """
+
+    @staticmethod
+    def forward(packed: Tensor, heads: int):
+        batch, length, features = packed.shape
+        parts = packed.reshape(batch, length, 3, heads, features // heads // 3).unbind(2)
+        return tuple(part.transpose(1, 2).clone(memory_format=torch.contiguous_format) for part in parts)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        batch, heads, length, width = grads[0].shape
+        back = torch.stack([g.transpose(1, 2) for g in grads], 2)
+        return back.reshape(batch, length, 3 * heads * width), None
 
 
 class AttentionScoresFunction(Function):
@@ -207,7 +236,12 @@ def multi_head_attention_forward(
     )
     alike = key.shape[:2] == value.shape[:2] if use_separate_proj_weight else key.shape == value.shape
     require(alike, f"key {list(key.shape)} does not match value {list(value.shape)}")
-    if use_separate_proj_weight:
+    # All three out of one product, and no key to put behind them: the heads are taken out of it at once.
+    together = query is key and key is value and bias_k is None and not use_separate_proj_weight
+    if together and in_proj_weight is not None:
+        packed = _linear(query, in_proj_weight, in_proj_bias)
+        q, k, v = apply(PackedHeadsFunction, packed.transpose(0, 1), num_heads)
+    elif use_separate_proj_weight:
         weights = (q_proj_weight, k_proj_weight, v_proj_weight)
         q, k, v = _project_apart(query, key, value, weights, in_proj_bias)
     else:
@@ -221,7 +255,8 @@ def multi_head_attention_forward(
         v = concatenate([v, bias_v.expand(1, batch, features)], 0)
         columns += 1
     require((bias_k is None) == (bias_v is None), "bias_k and bias_v are given together, or not at all")
-    q, k, v = (_split_heads(x, num_heads) for x in (q, k, v))
+    if not together:
+        q, k, v = (_split_heads(x, num_heads) for x in (q, k, v))
     k = _static("static_k", static_k, k)
     v = _static("static_v", static_v, v)
     if add_zero_attn:

@@ -7,6 +7,7 @@ scores. The products are ATen's.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import torch
 from numba import prange
@@ -21,58 +22,63 @@ __all__ = ["TWINS"]
 
 # Scores that are held at a time.
 HELD = 2**18
-# Largest values that are sought side by side: a vector instruction, which one search alone is not.
-LANES = 16
-ROWS = 64
+# Scores of a task: they stay in the first cache, and their exponentials are one loop, however short a row is.
+TASK = 4096
+
+
+@numba.njit(fastmath={"nnan", "nsz", "reassoc"})
+def largest_of(z):
+    """The largest number. NaN may be passed over, as vectors ask for; its own e^z brings it back."""
+    top = -z.dtype.type(np.inf)
+    for k in range(z.size):
+        top = z[k] if z[k] > top else top
+    return top
 
 
 @inlined
-def softmax_of_row(z, scale, seen, largest):
-    """The softmax of s z, in place, of the first ``seen``; 0 beyond."""
+def softmax_of_rows(z, first, count, scale, length):
+    """The softmax of s z, in place, of each row; 0 beyond i if row i may look at 0 to i only."""
     T = z.dtype.type
-    for k in range(LANES):
-        largest[k] = -T(np.inf)
-    full = seen // LANES * LANES
-    for start in range(0, full, LANES):
-        for k in range(LANES):
-            value = z[start + k] * scale
-            largest[k] = value if value > largest[k] else largest[k]
-    top = -T(np.inf)
-    for k in range(LANES):
-        top = largest[k] if largest[k] > top else top
-    for j in range(full, seen):
-        value = z[j] * scale
-        top = value if value > top else top
-    total = T(0)
-    for j in range(seen):
-        e = exp(z[j] * scale - top)
-        z[j] = e
-        total += e
-    r = T(1) / total
-    for j in range(seen):
-        z[j] *= r
-    for j in range(seen, z.size):
-        z[j] = T(0)
+    rows = z.size // count
+    for k in range(z.size):
+        z[k] *= scale
+    for row in range(rows):
+        z_row = z[row * count : (row + 1) * count]
+        seen = min(count, (first + row) % length + 1) if length else count
+        top = largest_of(z_row[:seen])
+        for j in range(count):
+            z_row[j] -= top
+        for j in range(seen, count):
+            z_row[j] = -T(np.inf)
+    for k in range(z.size):
+        z[k] = exp(z[k])
+    for row in range(rows):
+        z_row = z[row * count : (row + 1) * count]
+        total = T(0)
+        for j in range(count):
+            total += z_row[j]
+        r = T(1) / total
+        for j in range(count):
+            z_row[j] *= r
 
 
-@compiled(z="rows, count")
+@compiled(z="rows * count")
 def softmax_forward(z, rows, count, scale, length):
-    for task in prange((rows + ROWS - 1) // ROWS):
-        largest = np.empty(LANES, z.dtype)
-        for row in range(task * ROWS, min(rows, (task + 1) * ROWS)):
-            seen = min(count, row % length + 1) if length else count
-            softmax_of_row(z[row], z.dtype.type(scale), seen, largest)
+    step = max(1, TASK // count)
+    for task in prange((rows + step - 1) // step):
+        first, last = task * step, min(rows, (task + 1) * step)
+        softmax_of_rows(z[first * count : last * count], first, count, z.dtype.type(scale), length)
 
 
-@compiled(z="rows, count", g="rows, count")
+@compiled(z="rows * count", g="rows * count")
 def softmax_and_gradient(z, g, rows, count, scale, length):
     T = z.dtype.type
-    for task in prange((rows + ROWS - 1) // ROWS):
-        largest = np.empty(LANES, z.dtype)
-        for row in range(task * ROWS, min(rows, (task + 1) * ROWS)):
-            p, grad = z[row], g[row]
-            seen = min(count, row % length + 1) if length else count
-            softmax_of_row(p, T(scale), seen, largest)
+    step = max(1, TASK // count)
+    for task in prange((rows + step - 1) // step):
+        first, last = task * step, min(rows, (task + 1) * step)
+        softmax_of_rows(z[first * count : last * count], first, count, T(scale), length)
+        for row in range(first, last):
+            p, grad = z[row * count : (row + 1) * count], g[row * count : (row + 1) * count]
             mean = T(0)
             for j in range(count):
                 mean += p[j] * grad[j]
