@@ -1,4 +1,5 @@
-"""Kernels for the CPU, in Numba: loops over memory, written in Python. File by file as in ``layers/``."""
+"""Kernels for the CPU, in Numba: loops over memory, written in Python. File by file as in ``layers/``, where
+pooling is one page."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from .. import Twin
 from . import (
     activation,
     attention,
+    avg_pooling,
     batchnorm,
     batchnorm_activation,
     conv,
@@ -16,9 +18,9 @@ from . import (
     instancenorm,
     leaky,
     loss,
+    max_pooling,
     normalization,
     piecewise,
-    pooling,
     rnn,
     rnn_cell,
     softmax,
@@ -30,6 +32,7 @@ __all__ = ["TWINS"]
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
     **attention.TWINS,
+    **avg_pooling.TWINS,
     **batchnorm.TWINS,
     **batchnorm_activation.TWINS,
     **conv.TWINS,
@@ -40,9 +43,9 @@ TWINS: dict[type, Twin] = {
     **instancenorm.TWINS,
     **leaky.TWINS,
     **loss.TWINS,
+    **max_pooling.TWINS,
     **normalization.TWINS,
     **piecewise.TWINS,
-    **pooling.TWINS,
     **rnn.TWINS,
     **rnn_cell.TWINS,
     **softmax.TWINS,
