@@ -114,45 +114,74 @@ def max_pool_forward(x, y, place, planes, plane, size, kernel, stride, padding, 
 
 
 # Pairs of rows that are pooled at a time: few enough for the cache, many for vectors, whatever their length.
-PAIRS = 64
+PAIRS = 32
 
 
 @inlined
-def larger_of_rows(upper, lower, best, place):
+def larger(a, k, b, later):
+    """Whether b at place ``later`` of a window wins over a at ``k``: of equals the first, of NaN the last."""
+    return (b > a) | ((b == a) & (later < k)) | ((b != b) & ((a == a) | (later > k)))
+
+
+@inlined
+def larger_of_rows(first, second, best, number, step):
+    """``step`` is how far in a window an element of the second row is behind that of the first."""
+    T = best.dtype.type
+    for j in range(best.size):
+        a, b = first[j], second[j]
+        wins = (b > a) | (b != b)
+        best[j] = b if wins else a
+        number[j] = T(step) if wins else T(0)
+
+
+@inlined
+def larger_of_numbered_rows(upper, number_above, lower, number_below, best, number):
     T = best.dtype.type
     for j in range(best.size):
         a, b = upper[j], lower[j]
-        wins = (b > a) | (b != b)
+        k, later = number_above[j], number_below[j] + T(2)
+        wins = larger(a, k, b, later)
         best[j] = b if wins else a
-        place[j] = T(2) if wins else T(0)
+        number[j] = later if wins else k
 
 
 @inlined
-def larger_of_neighbours(above, place_above, best, place):
-    # Among equals the first in the window wins, of several NaN the last.
-    T = above.dtype.type
+def larger_of_neighbours(above, number_above, best, place):
+    T = best.dtype.type
     for j in range(best.size):
         a, b = above[2 * j], above[2 * j + 1]
-        k, later = place_above[2 * j], place_above[2 * j + 1] + T(1)
-        wins = (b > a) | ((b == a) & (later < k)) | ((b != b) & ((a == a) | (later > k)))
+        k, later = number_above[2 * j], number_above[2 * j + 1] + T(1)
+        wins = larger(a, k, b, later)
         best[j] = b if wins else a
         place[j] = np.uint8(np.int32(later if wins else k))
 
 
-@compiled(x="pairs, 2, width", y="pairs * (width // 2)", place="uint8: pairs * (width // 2)")
-def max_pool_2x2_forward(x, y, place, pairs, width):
+@compiled(
+    x="slices, depth, pairs, 2, width",
+    y="slices, pairs * (width // 2)",
+    place="uint8: slices, pairs * (width // 2)",
+)
+def max_pool_of_twos_forward(x, y, place, slices, depth, pairs, width):
     half = width // 2
-    for block in prange((pairs + PAIRS - 1) // PAIRS):
-        start, stop = block * PAIRS, min(pairs, (block + 1) * PAIRS)
-        best = np.empty((PAIRS, width), x.dtype)
-        number = np.empty((PAIRS, width), x.dtype)
-        for pair in range(start, stop):
-            larger_of_rows(x[pair, 0], x[pair, 1], best[pair - start], number[pair - start])
+    blocks = (pairs + PAIRS - 1) // PAIRS
+    for block in prange(slices * blocks):
+        best = np.empty((3, PAIRS, width), x.dtype)
+        number = np.empty((3, PAIRS, width), x.dtype)
+        flat, numbers = best.reshape((3, -1)), number.reshape((3, -1))
+        s, start = block // blocks, block % blocks * PAIRS
+        stop = min(start + PAIRS, pairs)
+        if depth == 1:
+            for pair in range(start, stop):
+                rows, k = x[s, 0, pair], pair - start
+                larger_of_rows(rows[0], rows[1], best[2, k], number[2, k], 2)
+        else:
+            for pair in range(start, stop):
+                front, back, k = x[s, 0, pair], x[s, 1, pair], pair - start
+                larger_of_rows(front[0], back[0], best[0, k], number[0, k], 4)
+                larger_of_rows(front[1], back[1], best[1, k], number[1, k], 4)
+            larger_of_numbered_rows(flat[0], numbers[0], flat[1], numbers[1], flat[2], numbers[2])
         larger_of_neighbours(
-            best.reshape(-1),
-            number.reshape(-1),
-            y[start * half : stop * half],
-            place[start * half : stop * half],
+            flat[2], numbers[2], y[s, start * half : stop * half], place[s, start * half : stop * half]
         )
 
 
@@ -193,8 +222,9 @@ def max_pool_backward_side_by_side(g, place, grad_x, planes, plane, size, kernel
                     else:
                         hand_to_winner(g[p, d], place[p, d], flat, kernel[2], first)
                     for h in range(size[1]):
-                        row = grad_x[p, d * kernel[0] + a, h * kernel[1] + b]
-                        row[: rows.shape[1]] = rows[h]
+                        row, found = grad_x[p, d * kernel[0] + a, h * kernel[1] + b], rows[h]
+                        for k in range(found.size):
+                            row[k] = found[k]
 
 
 @compiled(
@@ -221,13 +251,14 @@ def max_pool_backward(g, place, grad_x, planes, plane, size, kernel, stride, pad
 
 
 @inlined
-def compete(x, best, number, n):
+def compete(x, n, best, number, new_best, new_number):
     """Let the ``n``-th row compete with the best of those before it, place by place."""
+    # Not in place: a store of what may be unchanged becomes a masked one, which is many times slower.
     for k in range(best.size):
-        v = x[k]
-        wins = (v > best[k]) | (v != v)
-        number[k] = n if wins else number[k]
-        best[k] = v if wins else best[k]
+        v, m, before = x[k], best[k], number[k]
+        wins = (v > m) | (v != v)
+        new_best[k] = v if wins else m
+        new_number[k] = n if wins else before
 
 
 @inlined
@@ -264,9 +295,11 @@ def place_of_largest(x):
             if x[k] != x[k]:
                 return k
     m = largest_number(x)
-    first = np.int32(x.size)
-    for k in range(x.size):
-        first = min(first, np.int32(k) if x[k] == m else first)
+    none = np.int32(x.size)
+    first = none
+    for k in range(none):
+        equal = np.int32(k) if x[k] == m else none
+        first = equal if equal < first else first
     return np.int64(first)
 
 
@@ -278,8 +311,8 @@ def place_of_largest(x):
 def adaptive_max_pool_forward(x, y, winner, planes, plane, size):
     T = x.dtype.type
     for p in prange(planes):
-        best = np.empty(plane[2], x.dtype)
-        number = np.empty(plane[2], x.dtype)
+        best, new_best = np.empty(plane[2], x.dtype), np.empty(plane[2], x.dtype)
+        number, new_number = np.empty(plane[2], x.dtype), np.empty(plane[2], x.dtype)
         for o_d in range(size[0]):
             d, d_end = o_d * plane[0] // size[0], -(-(o_d + 1) * plane[0] // size[0])
             for o_h in range(size[1]):
@@ -289,7 +322,10 @@ def adaptive_max_pool_forward(x, y, winner, planes, plane, size):
                     best[:] = x[p, d, h]
                     number[:] = 0
                     for n in range(1, count):
-                        compete(x[p, d + n // (h_end - h), h + n % (h_end - h)], best, number, T(n))
+                        row = x[p, d + n // (h_end - h), h + n % (h_end - h)]
+                        compete(row, T(n), best, number, new_best, new_number)
+                        best, new_best = new_best, best
+                        number, new_number = new_number, number
                 for o in range(size[2]):
                     w, w_end = o * plane[2] // size[2], -(-(o + 1) * plane[2] // size[2])
                     i, j = d, h
@@ -334,9 +370,12 @@ class MaxPoolCPU(MaxPoolFunction):
         y = x.new_empty(*x.shape[:-ndim], *size)
         place = torch.empty_like(y, dtype=torch.uint8)
         planes = x.numel() // math.prod(plane)
-        squares = (tuple(kernel), tuple(stride), *padding, *dilation) == ((2, 2), (2, 2), 0, 0, 1, 1)
-        if squares and plane[0] % 2 == plane[1] % 2 == 0:
-            max_pool_2x2_forward(x, y, place, x.numel() // (2 * plane[1]), plane[1])
+        if ndim > 1 and twos(plane, kernel, stride, padding, dilation):
+            # Where there is no depth, all rows are of one slice.
+            slices, depth = (1, 1) if ndim == 2 else (planes * size[0], 2)
+            width = plane[-1]
+            pairs = x.numel() // (slices * depth * 2 * width)
+            max_pool_of_twos_forward(x, y, place, slices, depth, pairs, width)
             return y, place
         max_pool_forward(
             x, y, place, planes, three(plane, 1), three(size, 1),
@@ -372,6 +411,16 @@ class MaxPoolCPU(MaxPoolFunction):
                 g, place, grad_x, *axes, three(stride, 1), three(padding, 0), three(dilation, 1)
             )
         return grad_x, *none
+
+
+def twos(plane, kernel, stride, padding, dilation) -> bool:
+    """Whether windows of two elements along each axis are side by side and leave nothing over."""
+    return (
+        all(k == 2 for k in (*kernel, *stride))
+        and not any(padding)
+        and all(d == 1 for d in dilation)
+        and not any(length % 2 for length in plane)
+    )
 
 
 def winners(place: Tensor, plane, kernel, stride, padding, dilation) -> Tensor:
