@@ -1,7 +1,7 @@
 """Kernels of ``layers/local_response.py``: all channels of some positions at a time, which stay in the cache.
 
-Both layers are one loop: windows of so many channels before and after, and perhaps channel 0. The power
-−3/4, which both have by default, is made of two square roots, and those are vector instructions.
+Both layers are one loop: windows of so many channels before and after, and perhaps channel 0. The power −3/4,
+which both have by default, is made of two square roots, and those are vector instructions.
 """
 
 from __future__ import annotations
@@ -14,11 +14,24 @@ from torch import Tensor
 from ...layers.local_response import CrossMapLRN2dFunction, LocalResponseNormFunction
 from .. import Twin, plain
 from ._jit import compiled, inlined
+from ._math import inlined as strict
 
 __all__ = ["TWINS"]
 
 # Positions at a time.
 TILE = 256
+
+
+@strict
+def damped(x, d):
+    """x d^(−3/4), without leave to divide by way of an estimated reciprocal, which at d = ∞ gives NaN"""
+    root = np.sqrt(d)
+    return x / (root * np.sqrt(root))
+
+
+@strict
+def quotient(x, d):
+    return x / d
 
 
 @inlined
@@ -51,8 +64,7 @@ def local_response_forward(x, y, d, batch, channels, size, before, after, with_f
             for s in range(total.size):
                 d_c[s] = T(k) + T(slope) * total[s]
             for s in range(total.size):
-                root = np.sqrt(T(k) + T(slope) * total[s])
-                y_c[s] = x_c[s] / (root * np.sqrt(root))
+                y_c[s] = damped(x_c[s], T(k) + T(slope) * total[s])
 
 
 @compiled(
@@ -72,10 +84,9 @@ def local_response_backward(x, d, g, grad_x, batch, channels, size, before, afte
             x_c, d_c, g_c = x[b, c, start:stop], d[b, c, start:stop], g[b, c, start:stop]
             direct_c, v_c = direct[c], v[c]
             for s in range(total.size):
-                root = np.sqrt(d_c[s])
-                direct_c[s] = g_c[s] / (root * np.sqrt(root))
+                direct_c[s] = damped(g_c[s], d_c[s])
             for s in range(total.size):
-                v_c[s] = direct_c[s] * x_c[s] / d_c[s]
+                v_c[s] = quotient(direct_c[s] * x_c[s], d_c[s])
         for j in range(channels):
             total[:] = 0
             for c in range(max(j - after, 0), min(j + before + 1, channels)):
