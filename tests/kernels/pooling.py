@@ -1,4 +1,4 @@
-"""Draws for ``kernels/cpu/pooling.py``."""
+"""Draws for ``kernels/cpu/max_pooling.py`` and ``avg_pooling.py``."""
 
 from __future__ import annotations
 

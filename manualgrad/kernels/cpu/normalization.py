@@ -111,32 +111,127 @@ def row_sums(g, x, weight, mu):
     return sum_g, sum_g_x
 
 
+@inlined
+def row_sums_of_4(g, x, weight, mu):
+    """The same for four rows that are no longer than a chunk."""
+    T = x.dtype.type
+    g_0, g_1, g_2, g_3 = g[0], g[1], g[2], g[3]
+    x_0, x_1, x_2, x_3 = x[0], x[1], x[2], x[3]
+    mu_0, mu_1, mu_2, mu_3 = mu
+    sum_0 = sum_1 = sum_2 = sum_3 = T(0)
+    sum_x_0 = sum_x_1 = sum_x_2 = sum_x_3 = T(0)
+    for i in range(weight.size):
+        w = weight[i]
+        sum_0 += g_0[i] * w
+        sum_1 += g_1[i] * w
+        sum_2 += g_2[i] * w
+        sum_3 += g_3[i] * w
+        sum_x_0 += g_0[i] * w * (x_0[i] - mu_0)
+        sum_x_1 += g_1[i] * w * (x_1[i] - mu_1)
+        sum_x_2 += g_2[i] * w * (x_2[i] - mu_2)
+        sum_x_3 += g_3[i] * w * (x_3[i] - mu_3)
+    return (sum_0, sum_1, sum_2, sum_3), (sum_x_0, sum_x_1, sum_x_2, sum_x_3)
+
+
+@inlined
+def means_of_4(mean, row):
+    T = mean.dtype.type
+    if mean.size == 0:
+        return T(0), T(0), T(0), T(0)
+    return mean[row], mean[row + 1], mean[row + 2], mean[row + 3]
+
+
+@inlined
+def sums_of_rows(g, x, weight, mean, sum_g, sum_g_x):
+    """:func:`row_sums` of some rows."""
+    T = x.dtype.type
+    rows, count = g.shape
+    fours = rows - rows % 4 if weight.size and count <= CHUNK else 0
+    for row in range(0, fours, 4):
+        four = slice(row, row + 4)
+        a, b = row_sums_of_4(g[four], x[four], weight, means_of_4(mean, row))
+        for k in range(4):
+            sum_g[row + k], sum_g_x[row + k] = a[k], b[k]
+    for row in range(fours, rows):
+        a, b = row_sums(g[row], x[row], weight, mean[row] if mean.size else T(0))
+        sum_g[row], sum_g_x[row] = a, b
+
+
+@inlined
+def add_products(total, g, x, mu, r):
+    for i in range(total.size):
+        total[i] += g[i] * (x[i] - mu) * r
+
+
+@inlined
+def add_products_of_4(total, g, x, mu, r):
+    """The same for four rows: fewer and longer loops, where rows are short."""
+    g_0, g_1, g_2, g_3 = g[0], g[1], g[2], g[3]
+    x_0, x_1, x_2, x_3 = x[0], x[1], x[2], x[3]
+    mu_0, mu_1, mu_2, mu_3 = mu
+    r_0, r_1, r_2, r_3 = r[0], r[1], r[2], r[3]
+    for i in range(total.size):
+        total[i] += (g_0[i] * (x_0[i] - mu_0) * r_0 + g_1[i] * (x_1[i] - mu_1) * r_1) + (
+            g_2[i] * (x_2[i] - mu_2) * r_2 + g_3[i] * (x_3[i] - mu_3) * r_3
+        )
+
+
+@inlined
+def add_4(total, g):
+    g_0, g_1, g_2, g_3 = g[0], g[1], g[2], g[3]
+    for i in range(total.size):
+        total[i] += (g_0[i] + g_1[i]) + (g_2[i] + g_3[i])
+
+
+@inlined
+def add_row_gradients(g, x, mean, rstd, grad_weight, grad_bias):
+    """The parameters' gradients from some rows."""
+    T = x.dtype.type
+    rows = g.shape[0]
+    fours = rows - rows % 4
+    if grad_weight.size:
+        for row in range(0, fours, 4):
+            four = slice(row, row + 4)
+            add_products_of_4(grad_weight, g[four], x[four], means_of_4(mean, row), rstd[four])
+        for row in range(fours, rows):
+            add_products(grad_weight, g[row], x[row], mean[row] if mean.size else T(0), rstd[row])
+    if grad_bias.size:
+        for row in range(0, fours, 4):
+            add_4(grad_bias, g[row : row + 4])
+        for row in range(fours, rows):
+            for i in range(grad_bias.size):
+                grad_bias[i] += g[row, i]
+
+
+# Rows whose gradients are taken at a time, while they are in the cache.
+BLOCK = 16
+
+
 @compiled(
     x="rows, count", g="rows, count", weight="count?", mean="rows?", rstd="rows", grad_x="rows, count?",
-    grad_weight="parts, count?", grad_bias="parts, count?", beside="rows, count?",
+    grad_weight="count?", grad_bias="count?", beside="rows, count?",
 )  # fmt: skip
-def layer_norm_backward(
-    x, g, weight, mean, rstd, grad_x, grad_weight, grad_bias, beside, rows, count, parts
-):  # fmt: skip
+def layer_norm_backward(x, g, weight, mean, rstd, grad_x, grad_weight, grad_bias, beside, rows, count, parts):
     T = x.dtype.type
+    sums_g_x = np.zeros((parts, grad_weight.size), x.dtype)
+    sums_g = np.zeros((parts, grad_bias.size), x.dtype)
     for part in prange(parts):
-        if grad_weight.size:
-            grad_weight[part] = 0
-        if grad_bias.size:
-            grad_bias[part] = 0
-        for row in range(part * rows // parts, (part + 1) * rows // parts):
-            r = rstd[row]
-            mu = mean[row] if mean.size else T(0)
-            if grad_weight.size:
-                for i in range(count):
-                    grad_weight[part, i] += g[row, i] * (x[row, i] - mu) * r
-            if grad_bias.size:
-                for i in range(count):
-                    grad_bias[part, i] += g[row, i]
-            if grad_x.size:
-                sum_g, sum_g_x = row_sums(g[row], x[row], weight, mu)
-                mean_g = T(sum_g / count) if mean.size else T(0)
-                slope = r * r * T(sum_g_x / count)
+        sum_g, sum_g_x = np.empty(BLOCK), np.empty(BLOCK)
+        last = (part + 1) * rows // parts
+        for start in range(part * rows // parts, last, BLOCK):
+            stop = min(start + BLOCK, last)
+            some_mean = mean[start:stop] if mean.size else mean
+            add_row_gradients(
+                g[start:stop], x[start:stop], some_mean, rstd[start:stop], sums_g_x[part], sums_g[part]
+            )
+            if grad_x.size == 0:
+                continue
+            sums_of_rows(g[start:stop], x[start:stop], weight, some_mean, sum_g, sum_g_x)
+            for row in range(start, stop):
+                r = rstd[row]
+                mu = mean[row] if mean.size else T(0)
+                mean_g = T(sum_g[row - start] / count) if mean.size else T(0)
+                slope = r * r * T(sum_g_x[row - start] / count)
                 if weight.size:
                     for i in range(count):
                         grad_x[row, i] = r * (g[row, i] * weight[i] - mean_g - (x[row, i] - mu) * slope)
@@ -146,14 +241,15 @@ def layer_norm_backward(
                 if beside.size:
                     for i in range(count):
                         grad_x[row, i] += beside[row, i]
-    if grad_weight.size:
-        for part in range(1, parts):
-            for i in range(count):
-                grad_weight[0, i] += grad_weight[part, i]
-    if grad_bias.size:
-        for part in range(1, parts):
-            for i in range(count):
-                grad_bias[0, i] += grad_bias[part, i]
+    for i in range(grad_weight.size):
+        grad_weight[i] = sums_g_x[0, i]
+    for i in range(grad_bias.size):
+        grad_bias[i] = sums_g[0, i]
+    for part in range(1, parts):
+        for i in range(grad_weight.size):
+            grad_weight[i] += sums_g_x[part, i]
+        for i in range(grad_bias.size):
+            grad_bias[i] += sums_g[part, i]
 
 
 def row_gradients(
@@ -169,20 +265,16 @@ def row_gradients(
     """Gradients of x, weight and bias, as ``needed``; ``beside`` is what reaches x past the norm."""
     rows = rstd.numel()
     x = x.contiguous()
-    count = x.numel() // rows
-    parts = min(PARTS, rows)
     need_x, need_weight, need_bias = needed
     grad_x = torch.empty_like(x) if need_x else None
-    grad_weight = x.new_empty(parts, *x.shape[-ndim:]) if need_weight else None
-    grad_bias = x.new_empty(parts, *x.shape[-ndim:]) if need_bias else None
+    grad_weight = x.new_empty(x.shape[-ndim:]) if need_weight else None
+    grad_bias = x.new_empty(x.shape[-ndim:]) if need_bias else None
     beside = None if beside is None else beside.contiguous()
-    gradients = (grad_x, grad_weight, grad_bias)
-    layer_norm_backward(x, grad_y.contiguous(), weight, mean, rstd, *gradients, beside, rows, count, parts)
-    return (
-        grad_x,
-        None if grad_weight is None else grad_weight[0],
-        None if grad_bias is None else grad_bias[0],
-    )
+    layer_norm_backward(
+        x, grad_y.contiguous(), weight, mean, rstd, grad_x, grad_weight, grad_bias, beside,
+        rows, x.numel() // rows, min(PARTS, rows),
+    )  # fmt: skip
+    return grad_x, grad_weight, grad_bias
 
 
 class LayerNormCPU(LayerNormFunction):

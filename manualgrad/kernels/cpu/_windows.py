@@ -1,0 +1,57 @@
+"""What the kernels of pooling share: windows over three axes, of which missing ones have the length 1."""
+
+from __future__ import annotations
+
+import numba
+
+from ._jit import FASTMATH
+
+__all__ = ["inlined", "inside", "merged", "side_by_side", "three", "windows"]
+
+# Where the compiler leaves a call, it does not see that a step is a literal 2, and cannot vectorize.
+inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
+
+
+@inlined
+def inside(windows, length, kernel, stride, padding, dilation):
+    """The first window that is wholly inside, and the first behind them that is not, or no more."""
+    low = min(windows, -(-padding // stride))
+    room = length + padding - dilation * (kernel - 1) - 1
+    return low, max(low, min(windows, room // stride + 1)) if room >= 0 else low
+
+
+def three(values, missing: int) -> tuple[int, int, int]:
+    """A number for each of three axes; ``missing`` for those in front that are not there."""
+    return (*(missing,) * (3 - len(values)), *values)  # pyright: ignore
+
+
+def windows(plane, kernel, stride, padding, dilation, ceil_mode: bool) -> tuple[int, ...]:
+    """How many there are along each axis, or () where the formula may raise."""
+    size = []
+    for length, k, s, p, d in zip(plane, kernel, stride, padding, dilation):
+        reach = d * (k - 1) + 1
+        if not (k > 0 and s > 0 and d > 0 and 0 <= 2 * p <= reach):
+            return ()
+        rest = length + 2 * p - reach
+        if rest < 0:
+            return ()
+        count = (rest + s - 1 if ceil_mode else rest) // s + 1
+        if ceil_mode and (count - 1) * s >= length + p:
+            count -= 1
+        size.append(count)
+    return tuple(size)
+
+
+def merged(plane, size) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Both for three axes; the last axes are taken for one where there is one window of them."""
+    plane, size = list(plane), list(size)
+    while len(size) > 1 and size[-1] == size[-2] == 1:
+        plane[-2:], size[-2:] = [plane[-1] * plane[-2]], [1]
+    return three(plane, 1), three(size, 1)
+
+
+def side_by_side(plane, size, kernel, stride, padding) -> bool:
+    """Whether no element is in two windows, and none reaches over a border."""
+    return not any(padding) and all(
+        (o == 1 or s == k) and o * k <= length for length, o, k, s in zip(plane, size, kernel, stride)
+    )
