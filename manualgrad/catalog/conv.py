@@ -104,7 +104,7 @@ ROWS: tuple[Layer, ...] = (
     *(transposed_convolution(ndim) for ndim in (1, 2, 3)),
     Layer(
         None,
-        (conv.ConvFunction,),
+        (conv.ConvTBCFunction,),
         conv.conv_tbc,
         (
             call(real(5, 2, 3), real(2, 3, 4), real(4)),
