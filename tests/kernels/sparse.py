@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from manualgrad import nn
-from manualgrad.catalog.row import Calls
+from manualgrad.catalog.row import Arranged, Calls
+from manualgrad.catalog.sparse import bags_and_factors
 from manualgrad.layers.arithmetic import index_select
 
 from . import special, strided
@@ -53,13 +55,13 @@ def embedding_bag(rng: random.Random):
     if options["mode"] == "sum" and rng.random() < 0.6:
         factors = (torch.randn(index.shape, dtype=torch.float64),)
     inputs = (index, *factors) if offsets is None else (index, offsets, *factors)
-    build = partial(bag_of, rows, width, weight, offsets is None, options)
-    return build, inputs
+    arrange = bags_and_factors if factors and offsets is None else None
+    return partial(bag_of, rows, width, weight, arrange, options), inputs
 
 
-def bag_of(rows: int, width: int, weight: Tensor, by_rows: bool, options: dict) -> torch.nn.Module:
+def bag_of(rows: int, width: int, weight: Tensor, arrange: Callable | None, options: dict):
     module = nn.EmbeddingBag(rows, width, _weight=weight.clone(), **options)
-    return Calls(lambda index, factors=None: module(index, None, factors)) if by_rows else module
+    return Arranged(module, arrange) if arrange else module
 
 
 def selected(rng: random.Random):

@@ -16,7 +16,7 @@ from numba import prange
 from torch import Tensor
 
 from ...layers._spatial import Ints
-from ...layers.upsampling import InterpolateFunction, axes
+from ...layers.upsampling import NEAREST, InterpolateFunction, axes
 from .. import Twin, plain
 from ._jit import FASTMATH, compiled
 
@@ -51,13 +51,6 @@ def resize(x, y, index_0, index_1, index_2, weight_0, weight_1, weight_2, planes
                         w *= weight_1[h, b] if weight_1.size else T(1)
                         for i in range(combined.size):
                             combined[i] += w * row[i]
-                if taps[2] == 2:
-                    for o in range(out.size):
-                        out[o] = (
-                            weight_2[o, 0] * combined[index_2[o, 0]]
-                            + weight_2[o, 1] * combined[index_2[o, 1]]
-                        )
-                    continue
                 for o in range(out.size):
                     total = T(0)
                     for t in range(taps[2]):
@@ -145,6 +138,9 @@ def arguments(shape, size: Ints, scales, mode: str, align_corners: bool, antiali
 class InterpolateCPU(InterpolateFunction):
     @staticmethod
     def forward(x: Tensor, size: Ints, scales, mode: str, align_corners: bool, antialias: bool):
+        if mode not in NEAREST and not antialias:
+            # ATen's weights differ from the taps' in their last digits, and 0 times infinity is NaN.
+            return InterpolateFunction.forward(x, size, scales, mode, align_corners, antialias)
         y = x.new_empty(*x.shape[:2], *size)
         resize(x, y, *arguments(x.shape, size, scales, mode, align_corners, antialias, x))
         return y
