@@ -9,6 +9,7 @@ outputs that an element has reached: they lie side by side, since places only as
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
@@ -24,7 +25,7 @@ __all__ = ["TWINS"]
 
 inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
 
-TAPS = {
+TAPS: dict[str, Any] = {
     **{f"index_{k}": f"int64: size[{k}], taps[{k}]?" for k in range(3)},
     **{f"weight_{k}": f"size[{k}], taps[{k}]?" for k in range(3)},
 }
