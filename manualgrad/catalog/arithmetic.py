@@ -26,6 +26,11 @@ ROWS: tuple[Layer, ...] = (
             call(real(0, 3), real(3)),
         ),
         saves_no_input=True,
+        sizes=(
+            call(real(128, 49, 64), real(128, 49, 64)),
+            call(real(32, 64, 56, 56), real(32, 64, 56, 56)),
+            call(real(8, 1024, 768), real(1024, 768)),
+        ),
     ),
     Layer(
         None,
@@ -38,5 +43,10 @@ ROWS: tuple[Layer, ...] = (
             call(real(0, 3), real(0, 2), dim=1, arrange=as_list),
         ),
         saves_no_input=True,
+        sizes=(
+            call(real(128, 16, 14, 14), real(128, 16, 14, 14), dim=1, arrange=as_list),
+            call(real(32, 64, 28, 28), real(32, 128, 28, 28), dim=1, arrange=as_list),
+            call(real(28, 128, 256), real(28, 128, 256), dim=-1, arrange=as_list),
+        ),
     ),
 )

@@ -104,12 +104,17 @@ ROWS: tuple[Layer, ...] = (
     *(transposed_convolution(ndim) for ndim in (1, 2, 3)),
     Layer(
         None,
-        (conv.ConvFunction,),
+        (conv.ConvTBCFunction,),
         conv.conv_tbc,
         (
             call(real(5, 2, 3), real(2, 3, 4), real(4)),
             call(real(5, 2, 3), real(3, 3, 2), real(2), pad=1),
             call(real(5, 0, 3), real(2, 3, 4), real(4)),
+        ),
+        sizes=(
+            call(real(49, 32, 64), real(3, 64, 64), real(64), pad=1),
+            call(real(128, 32, 128), real(3, 128, 128), real(128), pad=1),
+            call(real(512, 8, 256), real(3, 256, 256), real(256), pad=1),
         ),
     ),
 )

@@ -22,6 +22,11 @@ ROWS: tuple[Layer, ...] = (
             case(2, inputs=real(0, 2, 3, 3)),
         ),
         saves_no_input=True,
+        sizes=(
+            case(7, stride=7, inputs=real(128, 1, 28, 28)),
+            case(3, padding=1, inputs=real(16, 32, 28, 28)),
+            case(16, stride=16, inputs=real(32, 3, 224, 224)),
+        ),
     ),
     Layer(
         fold.Fold,
@@ -36,5 +41,10 @@ ROWS: tuple[Layer, ...] = (
             case(3, 2, inputs=real(0, 8, 4)),
         ),
         saves_no_input=True,
+        sizes=(
+            case(28, 7, stride=7, inputs=real(128, 49, 16)),
+            case(28, 3, padding=1, inputs=real(16, 288, 784)),
+            case(224, 16, stride=16, inputs=real(32, 768, 196)),
+        ),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..layers import grid
-from .row import Layer
+from .row import Layer, Sample
 from .samples import call, constant, real
 
 __all__ = ["ROWS"]
@@ -15,6 +15,11 @@ PLACES, PLACES_3D = real(2, 2, 3, 2), real(1, 2, 1, 2, 3)
 # A picture of 4 x 4, at its elements, half-way between them, at its borders, and far outside.
 LATTICE = constant(torch.tensor([[[[-0.75, -0.25], [0.0, 0.5], [-1.0, 1.0], [1e30, 0.1], [-1e30, -3.25]]]]))
 SQUARE = real(1, 1, 4, 4)
+
+
+def coordinates(*shape: int) -> Sample:
+    """Places, nearly all of them in the picture."""
+    return Sample(shape, lambda dtype: (0.4 * torch.randn(shape, dtype=torch.float64)).to(dtype))
 
 
 ROWS: tuple[Layer, ...] = (
@@ -33,6 +38,11 @@ ROWS: tuple[Layer, ...] = (
             ),
         ),
         saves_no_input=True,
+        sizes=(
+            call(real(128, 2, 3), size=(128, 1, 28, 28), align_corners=False),
+            call(real(32, 2, 3), size=(32, 3, 112, 112), align_corners=False),
+            call(real(32, 2, 3), size=(32, 3, 224, 224), align_corners=False),
+        ),
     ),
     Layer(
         None,
@@ -58,5 +68,11 @@ ROWS: tuple[Layer, ...] = (
             for align_corners in (False, True)
         ),
         note="torch's cannot be differentiated twice",
+        sizes=(
+            call(real(128, 1, 28, 28), coordinates(128, 28, 28, 2), align_corners=False),
+            call(real(16, 32, 56, 56), coordinates(16, 56, 56, 2), align_corners=False),
+            call(real(16, 3, 224, 224), coordinates(16, 224, 224, 2), align_corners=False),
+            call(real(4, 16, 56, 56), coordinates(4, 56, 56, 2), mode="bicubic", align_corners=False),
+        ),
     ),
 )

@@ -82,6 +82,11 @@ ROWS: tuple[Layer, ...] = (
             call(real(2, 3, 4), real(2, 4, 8)),
             call(real(2, 0, 4), real(4, 8), offs=cut(4, 8)),
         ),
+        sizes=(
+            call(real(512, 64), real(4, 64, 128), offs=cut(100, 200, 400, 512)),
+            call(real(2048, 128), real(8, 128, 512), offs=cut(*range(256, 2049, 256))),
+            call(real(4096, 256), real(8, 256, 512), offs=cut(*range(512, 4097, 512))),
+        ),
         note="torch's knows no float64; what is in no group is 0",
         reference=group_by_group,
     ),

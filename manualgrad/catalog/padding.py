@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from ..layers import padding
 from .row import Layer
-from .samples import case, plane
+from .samples import case, plane, real
 
 __all__ = ["ROWS"]
+
+SHAPES = {
+    1: ((32, 16, 100), (32, 64, 1024), (16, 64, 4096)),
+    2: ((128, 1, 28, 28), (128, 32, 28, 28), (8, 64, 112, 112)),
+    3: ((8, 4, 8, 16, 16), (8, 16, 8, 28, 28), (2, 32, 16, 56, 56)),
+}
 
 
 def pads(kind: str, ndim: int) -> Layer:
@@ -29,7 +35,8 @@ def pads(kind: str, ndim: int) -> Layer:
         cases.append(case((0,) * 2 * (ndim - 1) + (6, 5), *value, inputs=x))
     if kind == "Constant":
         cases.append(case(1, 2, inputs=plane(ndim)))
-    return Layer(module, (function,), padding.pad, tuple(cases), saves_no_input=True)
+    sizes = [case(1, *value, inputs=real(*shape)) for shape in SHAPES[ndim]]
+    return Layer(module, (function,), padding.pad, tuple(cases), saves_no_input=True, sizes=tuple(sizes))
 
 
 ROWS: tuple[Layer, ...] = tuple(

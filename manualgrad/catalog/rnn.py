@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import arithmetic, rnn
 from .row import Layer
-from .samples import call, case, given, real
+from .samples import call, case, given, index, real
 
 __all__ = ["ROWS"]
 
@@ -119,6 +119,11 @@ ROWS: tuple[Layer, ...] = (
             call(real(4, 3), given(2, 0, 2), arrange=by_rows),
             call(real(2, 3), given(1, 2, 0), arrange=by_columns),
             call(real(0, 3), given(1, 2), arrange=by_columns),
+        ),
+        sizes=(
+            call(real(49, 128, 64), index(49, high=49), arrange=by_rows),
+            call(real(8192, 256), index(2048, high=8192), arrange=by_rows),
+            call(real(8192, 768), index(8192, high=8192), arrange=by_rows),
         ),
     ),
 )

@@ -22,6 +22,11 @@ ROWS: tuple[Layer, ...] = (
             case(2, inputs=real(2, 1, 4, 1, 2), cannot=NO_EMPTY),
         ),
         saves_no_input=True,
+        sizes=(
+            case(2, inputs=real(32, 16, 14, 14)),
+            case(2, inputs=real(16, 256, 28, 28)),
+            case(4, inputs=real(8, 256, 56, 56)),
+        ),
     ),
     Layer(
         shuffle.PixelUnshuffle,
@@ -34,6 +39,11 @@ ROWS: tuple[Layer, ...] = (
             case(2, inputs=real(2, 1, 1, 2, 4), cannot=NO_EMPTY),
         ),
         saves_no_input=True,
+        sizes=(
+            case(2, inputs=real(128, 1, 28, 28)),
+            case(2, inputs=real(16, 64, 56, 56)),
+            case(4, inputs=real(8, 16, 224, 224)),
+        ),
     ),
     Layer(
         shuffle.ChannelShuffle,
@@ -47,5 +57,10 @@ ROWS: tuple[Layer, ...] = (
             case(2, inputs=real(0, 4, 2, 2)),
         ),
         saves_no_input=True,
+        sizes=(
+            case(2, inputs=real(32, 16, 14, 14)),
+            case(3, inputs=real(32, 240, 28, 28)),
+            case(2, inputs=real(32, 116, 56, 56)),
+        ),
     ),
 )

@@ -64,5 +64,10 @@ ROWS: tuple[Layer, ...] = (
             call(given(0.0, 1.0), tau=0),
         ),
         random=True,
+        sizes=(
+            call(real(128, 512)),
+            call(real(128, 49, 64), tau=0.7),
+            call(real(16, 1024, 512), hard=True),
+        ),
     ),
 )

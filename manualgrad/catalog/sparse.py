@@ -56,6 +56,11 @@ ROWS: tuple[Layer, ...] = (
                 cannot=NO_RULES,
             ),
         ),
+        sizes=(
+            case(1000, 64, inputs=index(128, 49, high=1000)),
+            case(10000, 256, inputs=index(32, 128, high=10000)),
+            case(30000, 768, inputs=index(8, 1024, high=30000)),
+        ),
     ),
     Layer(
         sparse.EmbeddingBag,
@@ -106,5 +111,16 @@ ROWS: tuple[Layer, ...] = (
             ),
         ),
         note="per_sample_weights need the table for their gradient, and the table needs them",
+        sizes=(
+            case(1000, 64, mode="sum", inputs=index(128, 20, high=1000)),
+            case(10000, 128, inputs=index(512, 50, high=10000)),
+            case(10000, 128, mode="max", inputs=index(512, 50, high=10000)),
+            case(
+                *(10000, 128),
+                mode="sum",
+                inputs=(index(512, 50, high=10000), real(512, 50)),
+                arrange=bags_and_factors,
+            ),
+        ),
     ),
 )

@@ -48,6 +48,10 @@ LATER = constant(torch.ones(2, 2, dtype=torch.bool).triu(1))
 # Three features or more: the norm of two is ±1, whatever they are.
 ENCODER = partial(nn.TransformerEncoderLayer, 3, 1, 2, 0.0, "gelu", batch_first=True)
 DECODER = partial(nn.TransformerDecoderLayer, 3, 1, 1, 0.0, "gelu", bias=False)
+LAYER = partial(nn.TransformerEncoderLayer, 64, 4, 128, 0.0, batch_first=True)
+WIDE = partial(nn.TransformerEncoderLayer, 192, 3, 768, 0.0, batch_first=True)
+READER = partial(nn.TransformerDecoderLayer, 64, 4, 128, 0.0, batch_first=True)
+WIDE_READER = partial(nn.TransformerDecoderLayer, 192, 3, 768, 0.0, batch_first=True)
 OWN = {"norm_first": True, "bias": False, "training": False}
 
 ROWS: tuple[Layer, ...] = (
@@ -76,6 +80,11 @@ ROWS: tuple[Layer, ...] = (
         multihead.multi_head_attention_forward,
         (case(ENCODER, 1, None, False, inputs=(real(2, 2, 3), PADDED), arrange=padded, training=False),),
         (case(ENCODER, 1, None, False, inputs=real(0, 2, 3)),),
+        sizes=(
+            case(LAYER, 2, None, False, inputs=real(32, 17, 64)),
+            case(LAYER, 2, None, False, inputs=real(64, 49, 64)),
+            case(WIDE, 1, None, False, inputs=real(2, 196, 192)),
+        ),
         note=NOTE,
     ),
     Layer(
@@ -92,6 +101,11 @@ ROWS: tuple[Layer, ...] = (
             case(3, 1, 1, 0.3, silu, 0.1, **OWN, inputs=(real(2, 3), real(1, 3))),
         ),
         (case(3, 1, 2, 0.0, inputs=(real(2, 0, 3), real(1, 0, 3))),),
+        sizes=(
+            case(64, 4, 128, 0.0, batch_first=True, inputs=(real(32, 17, 64), real(32, 17, 64))),
+            case(64, 4, 128, 0.0, batch_first=True, inputs=(real(64, 49, 64), real(64, 49, 64))),
+            case(192, 3, 768, 0.0, batch_first=True, inputs=(real(2, 196, 192), real(2, 196, 192))),
+        ),
         note=NOTE,
     ),
     Layer(
@@ -100,6 +114,11 @@ ROWS: tuple[Layer, ...] = (
         multihead.multi_head_attention_forward,
         (case(DECODER, 1, inputs=(real(2, 1, 3), real(2, 1, 3), LATER)),),
         (case(DECODER, 1, inputs=(real(2, 0, 3), real(1, 0, 3))),),
+        sizes=(
+            case(READER, 2, inputs=(real(32, 17, 64), real(32, 17, 64))),
+            case(READER, 2, inputs=(real(64, 49, 64), real(64, 49, 64))),
+            case(WIDE_READER, 1, inputs=(real(2, 196, 192), real(2, 196, 192))),
+        ),
         note=NOTE,
     ),
     Layer(
@@ -108,6 +127,11 @@ ROWS: tuple[Layer, ...] = (
         multihead.multi_head_attention_forward,
         (case(4, 2, 1, 1, 1, 0.0, "gelu", bias=False, inputs=(real(2, 4), real(1, 4))),),
         (case(4, 2, 1, 1, 1, 0.0, inputs=(real(2, 0, 4), real(1, 0, 4))),),
+        sizes=(
+            case(64, 4, 1, 1, 128, 0.0, batch_first=True, inputs=(real(32, 17, 64), real(32, 17, 64))),
+            case(64, 4, 1, 1, 128, 0.0, batch_first=True, inputs=(real(64, 49, 64), real(64, 49, 64))),
+            case(192, 3, 1, 1, 768, 0.0, batch_first=True, inputs=(real(2, 196, 192), real(2, 196, 192))),
+        ),
         note=NOTE,
     ),
 )

@@ -10,6 +10,10 @@ __all__ = ["ROWS"]
 
 LINE, PICTURE, VOLUME = real(2, 2, 4), real(2, 2, 3, 4), real(1, 2, 3, 2, 4)
 INTERPOLATE = (upsampling.InterpolateFunction,)
+DOUBLED = tuple(
+    case(scale_factor=2, inputs=real(*shape))
+    for shape in ((32, 16, 14, 14), (32, 64, 28, 28), (16, 64, 56, 56))
+)
 
 
 ROWS: tuple[Layer, ...] = (
@@ -34,6 +38,14 @@ ROWS: tuple[Layer, ...] = (
             case(scale_factor=2, mode="bilinear", inputs=real(0, 2, 3, 4)),
         ),
         saves_no_input=True,
+        sizes=(
+            case(scale_factor=2, inputs=real(32, 16, 14, 14)),
+            case(scale_factor=2, inputs=real(16, 64, 56, 56)),
+            case(scale_factor=2, mode="linear", inputs=real(32, 64, 1024)),
+            case(scale_factor=2, mode="bilinear", inputs=real(16, 64, 56, 56)),
+            case(scale_factor=2, mode="bicubic", inputs=real(4, 16, 56, 56)),
+            case(scale_factor=2, mode="trilinear", inputs=real(4, 16, 8, 28, 28)),
+        ),
     ),
     Layer(
         upsampling.UpsamplingNearest2d,
@@ -45,6 +57,7 @@ ROWS: tuple[Layer, ...] = (
             case(3, inputs=real(0, 2, 3, 4)),
         ),
         saves_no_input=True,
+        sizes=DOUBLED,
     ),
     Layer(
         upsampling.UpsamplingBilinear2d,
@@ -56,6 +69,7 @@ ROWS: tuple[Layer, ...] = (
             case(3, inputs=real(0, 2, 3, 4)),
         ),
         saves_no_input=True,
+        sizes=DOUBLED,
     ),
     Layer(
         None,
@@ -71,5 +85,10 @@ ROWS: tuple[Layer, ...] = (
         ),
         saves_no_input=True,
         note="Upsample as a function, with antialias and area",
+        sizes=(
+            call(real(16, 64, 28, 28), scale_factor=2, mode="nearest-exact"),
+            call(real(16, 3, 224, 224), size=128, mode="bilinear", antialias=True),
+            call(real(16, 64, 56, 56), size=16, mode="area"),
+        ),
     ),
 )

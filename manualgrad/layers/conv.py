@@ -1,6 +1,6 @@
 """Convolution and its transpose, in one, two and three dimensions.
 
-Both Functions rest on one bilinear form of an image x, a kernel w and an image y. With output position o,
+They rest on one bilinear form of an image x, a kernel w and an image y. With output position o,
 kernel tap k and input position  i = s o + d k − p  (stride s, dilation d, padding p, along each axis),
 
     ⟨y, w, x⟩ = Σ_{n,a,b,o,k}  y_nao  w_abk  x_nb(s o + d k − p)
@@ -29,6 +29,7 @@ __all__ = [
     "Conv2d",
     "Conv3d",
     "ConvFunction",
+    "ConvTBCFunction",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
@@ -207,6 +208,55 @@ class ConvTransposeFunction(Function):
         return grad_y, grad_weight, grad_bias, None, None, None, None, None
 
 
+class ConvTBCFunction(Function):
+    """Convolution in time of vectors: with the channels last, a window is a row of a matrix.
+
+    Forward    y_tna = b_a + Σ_{k,c} x_(t + k − p)nc w_kca,   x = 0 outside of time
+               With X the matrix of windows, X_(tn)(kc) = x_(t + k − p)nc, it is a product:  Y = X W + b
+    Backward   ∂L/∂w_kca = Σ_{t,n} X_(tn)(kc) g_tna,   that is Xᵀ g
+               x_inc was at place k of the window t = i + p − k:
+               ∂L/∂x_inc = Σ_{k,a} g_(i + p − k)na w_kca,   a convolution of g, with the kernel from behind:
+               k' = K − 1 − k makes it  Σ_{k',a} g_(i + k' − p')na w_(K−1−k')ca,   p' = K − 1 − p
+               ∂L/∂b_a = Σ_{t,n} g_tna
+    Shapes     x: (T, N, C);   w: (K, C, A);   b: (A);   y: (T + 2p − K + 1, N, A)
+    Saves      x only if w needs a gradient, w only if x does
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, padding: int):
+        length, channels, out = weight.shape
+        return windows_in_time(x, length, padding) @ weight.reshape(length * channels, out) + bias
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, bias, ctx.padding = inputs
+        need_x, need_weight = ctx.needs_input_grad[:2]
+        ctx.size, ctx.bias_dtype = tuple(weight.shape), bias.dtype
+        ctx.save_for_backward(x if need_weight else None, weight if need_x else None)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        x, weight = ctx.saved_tensors
+        length, channels, out = ctx.size
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            g = windows_in_time(grad_y, length, length - 1 - ctx.padding)
+            grad_x = g @ weight.flip(0).transpose(1, 2).reshape(length * out, channels)
+        if ctx.needs_input_grad[1]:
+            rows = windows_in_time(x, length, ctx.padding).flatten(0, 1)
+            grad_weight = (rows.t() @ grad_y.flatten(0, 1)).reshape(length, channels, out)
+        if ctx.needs_input_grad[2]:
+            grad_bias = wide(grad_y).sum((0, 1)).to(ctx.bias_dtype)
+        return grad_x, grad_weight, grad_bias, None
+
+
+def windows_in_time(x: Tensor, length: int, padding: int) -> Tensor:
+    """X, its rows in the axes of time and batch:  (T, N, C) -> (T + 2p − K + 1, N, K C) for windows of K."""
+    x = torch.constant_pad_nd(x, (0, 0, 0, 0, padding, padding))
+    count = x.shape[0] - length + 1
+    return torch.cat([x.narrow(0, k, count) for k in range(length)], 2)
+
+
 def _batched(name: str, input: Tensor, ndim: int) -> tuple[Tensor, bool]:
     check_axes(name, input, ndim)
     return (input.unsqueeze(0), False) if input.dim() == ndim + 1 else (input, True)
@@ -281,8 +331,6 @@ def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
 def conv_tbc(input, weight, bias, pad=0) -> Tensor:
     """Convolution of (T, N, C), time first and channels last, as :func:`torch.nn.functional.conv_tbc`.
 
-    It is :func:`conv1d` of the same numbers, whose axes stand in another order.
-
     Args:
         weight: shape (K, in_channels, out_channels).
         bias: shape (out_channels).
@@ -305,8 +353,12 @@ def conv_tbc(input, weight, bias, pad=0) -> Tensor:
             f"{weight.shape[2]} biases, but the input has shape {list(input.shape)} and the bias "
             f"{list(bias.shape)}"
         )
-    x, kernel = input.permute(1, 2, 0), weight.permute(2, 1, 0)
-    return conv1d(x, kernel, bias.to(input.dtype), padding=pad).permute(2, 0, 1)
+    if input.shape[0] + 2 * pad < weight.shape[0] - 1:
+        raise RuntimeError(
+            f"conv_tbc: no window of {weight.shape[0]} elements fits into {input.shape[0]} with pad={pad}; "
+            "use a smaller kernel or more padding"
+        )
+    return apply(ConvTBCFunction, input, weight, bias.to(input.dtype), pad, autocast=LOW)
 
 
 def _conv_transpose(

@@ -87,7 +87,7 @@ class ConvBatchNormFunction(Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        x, weight, bias, gamma, beta, *ctx.options, ctx.eps = inputs
+        x, weight, _, gamma, beta, *ctx.options, ctx.eps = inputs
         _, mean, var, u = output
         ctx.beta_dtype = None if beta is None else beta.dtype
         ctx.mark_non_differentiable(mean, var, u)

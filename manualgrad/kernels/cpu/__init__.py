@@ -6,6 +6,7 @@ from .. import Twin
 from . import (
     activation,
     add_layernorm,
+    arithmetic,
     attention,
     avg_pooling,
     batchnorm,
@@ -16,6 +17,7 @@ from . import (
     dropout,
     exponential,
     gating,
+    grid,
     instancenorm,
     leaky,
     linear_activation,
@@ -23,11 +25,14 @@ from . import (
     loss,
     max_pooling,
     normalization,
+    padding,
     piecewise,
     rnn,
     rnn_cell,
     softmax,
+    sparse,
     sync_batchnorm,
+    upsampling,
 )
 
 __all__ = ["TWINS"]
@@ -35,6 +40,7 @@ __all__ = ["TWINS"]
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
     **add_layernorm.TWINS,
+    **arithmetic.TWINS,
     **attention.TWINS,
     **avg_pooling.TWINS,
     **batchnorm.TWINS,
@@ -45,6 +51,7 @@ TWINS: dict[type, Twin] = {
     **dropout.TWINS,
     **exponential.TWINS,
     **gating.TWINS,
+    **grid.TWINS,
     **instancenorm.TWINS,
     **leaky.TWINS,
     **linear_activation.TWINS,
@@ -52,9 +59,12 @@ TWINS: dict[type, Twin] = {
     **loss.TWINS,
     **max_pooling.TWINS,
     **normalization.TWINS,
+    **padding.TWINS,
     **piecewise.TWINS,
     **rnn.TWINS,
     **rnn_cell.TWINS,
     **softmax.TWINS,
+    **sparse.TWINS,
     **sync_batchnorm.TWINS,
+    **upsampling.TWINS,
 }

@@ -71,8 +71,9 @@ class Compiled:
     def entry(self, dtype: torch.dtype, team: bool, args: tuple) -> Callable[..., None]:
         """The loop for tensors of a dtype, and one thread or a team: compiled once, and kept on disk.
 
-        It is called with the number of threads and the arguments of the loop, such as ``args``. Around the machine code, which
-        takes addresses, is a function that takes tensors, written out because a loop over them takes longer.
+        It is called with the number of threads and the arguments of the loop, such as ``args``. Around the
+        machine code, which takes addresses, is a function that takes tensors, written out because a loop over
+        them takes longer.
         """
         if team:
             _launch()

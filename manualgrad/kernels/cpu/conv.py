@@ -26,7 +26,14 @@ from numba import prange
 from torch import Tensor
 
 from ...layers._spatial import Ints
-from ...layers.conv import ConvFunction, ConvTransposeFunction, crop, input_gradient, per_channel_sum
+from ...layers.conv import (
+    ConvFunction,
+    ConvTBCFunction,
+    ConvTransposeFunction,
+    crop,
+    input_gradient,
+    per_channel_sum,
+)
 from .. import Twin, plain
 from ._jit import compiled, inlined
 
@@ -249,4 +256,39 @@ class ConvTransposeCPU(ConvTransposeFunction):
         return grad_y, grad_weight, grad_bias, None, None, None, None, None
 
 
-TWINS = {ConvFunction: Twin(ConvCPU), ConvTransposeFunction: Twin(ConvTransposeCPU)}
+class ConvTBCCPU(ConvTBCFunction):
+    """Steps in time are side by side in memory: each tap is a product of slices, and no window is copied."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, padding: int):
+        return torch.conv_tbc(x, weight, bias, padding)
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        length, channels, _ = ctx.size
+        if not plain(grad_y) or not grad_y.numel() or ctx.padding >= length:
+            return ConvTBCFunction.backward(ctx, grad_y)
+        x, weight = ctx.saved_tensors
+        g = grad_y.contiguous()
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            backwards, zero = weight.flip(0).transpose(1, 2), g.new_zeros(channels)
+            grad_x = torch.conv_tbc(g, backwards, zero, length - 1 - ctx.padding)
+        if ctx.needs_input_grad[1]:
+            x, grad_weight = x.contiguous(), g.new_empty(ctx.size)
+            for k in range(length):
+                # Of the windows t those whose element t + k − p is not padding.
+                first = max(ctx.padding - k, 0)
+                last = max(first, min(g.shape[0], x.shape[0] + ctx.padding - k))
+                seen = x[first + k - ctx.padding : last + k - ctx.padding].flatten(0, 1)
+                torch.mm(seen.t(), g[first:last].flatten(0, 1), out=grad_weight[k])
+        if ctx.needs_input_grad[2]:
+            grad_bias = g.sum((0, 1))
+        return grad_x, grad_weight, grad_bias, None
+
+
+TWINS = {
+    ConvFunction: Twin(ConvCPU),
+    ConvTBCFunction: Twin(ConvTBCCPU),
+    ConvTransposeFunction: Twin(ConvTransposeCPU),
+}
