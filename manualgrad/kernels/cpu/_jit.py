@@ -69,7 +69,7 @@ class Compiled:
         # Numba's cache tells functions apart by file and name, and not by what they call.
         name = f"{self.loop.__name__}_{DTYPES[dtype].__name__}_{'team' if team else 'one'}_{SOURCES:08x}"
         arguments = ", ".join(self.passed(argument) for argument in self.names)
-        source = f"def {name}({', '.join(self.names)}):\n    loop({arguments})"
+        source = f"def {name}({', '.join(self.names)}):\n    return loop({arguments})"
         space = {
             "__name__": self.loop.__module__,
             "T": DTYPES[dtype],
