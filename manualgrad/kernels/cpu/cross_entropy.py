@@ -205,9 +205,7 @@ def nll_forward(x, target, weight, loss, rows, classes, inner, every, ignore_ind
     return wrong.any()
 
 
-@compiled(
-    grain=GATHERED, grad_x="rows, classes, inner", target="int64: rows, inner", weight="classes?", g="every",
-)  # fmt: skip
+@compiled(grad_x="rows, classes, inner", target="int64: rows, inner", weight="classes?", g="every")
 def nll_backward(grad_x, target, weight, g, rows, classes, inner, every, ignore_index, mean):
     T = grad_x.dtype.type
     divisor = 1.0
@@ -221,7 +219,13 @@ def nll_backward(grad_x, target, weight, g, rows, classes, inner, every, ignore_
     blocks = (inner + BLOCK - 1) // BLOCK
     for task in prange(rows * blocks):
         row, start = task // blocks, task % blocks * BLOCK
-        for k in range(start, min(start + BLOCK, inner)):
+        stop = min(start + BLOCK, inner)
+        if inner == 1:
+            grad_x[row, :, 0] = T(0)
+        else:
+            for c in range(classes):
+                grad_x[row, c, start:stop] = T(0)
+        for k in range(start, stop):
             t = target[row, k]
             if t != ignore_index:
                 s = T((g[row * inner + k] if every > 1 else g[0]) / divisor)
@@ -285,7 +289,7 @@ class NLLLossCPU(NLLLossFunction):
             return NLLLossFunction.backward(ctx, grad)
         target, weight = ctx.saved_tensors
         g = grad.contiguous()
-        grad_x = torch.zeros(ctx.size, dtype=ctx.dtype)
+        grad_x = torch.empty(ctx.size, dtype=ctx.dtype)
         nll_backward(
             grad_x, target.contiguous(), dense(weight), g, *axes(grad_x), g.numel(), ctx.ignore_index,
             ctx.reduction == "mean",

@@ -123,7 +123,7 @@ def cosine_embedding_backward(x1, x2, target, g, grad_x1, grad_x2, rows, size, e
         root_a, root_b = np.sqrt(a + T(1e-12)), np.sqrt(b + T(1e-12))
         c = both / root_a / root_b
         missed = T(1) if target[row] == T(-1) and c - T(margin) >= T(0) else T(0)
-        grad_c = T(g[row if every > 1 else 0] * share) * (T(-1) if target[row] == T(1) else missed)
+        grad_c = T(g[row % every] * share) * (T(-1) if target[row] == T(1) else missed)
         across = grad_c / root_a / root_b
         combine(u, v, -grad_c * c / root_a / root_a, across, grad_x1[row])
         combine(u, v, across, -grad_c * c / root_b / root_b, grad_x2[row])
@@ -136,10 +136,13 @@ def pdist_backward(x, y, g, grad_x, n, size):
         u = x[i]
         total = np.zeros(size, x.dtype)
         for k in range(n):
-            if k == i:
+            # Row by row of the upper triangle of all pairs.
+            if k < i:
+                pair = k * (2 * n - k - 1) // 2 + i - k - 1
+            elif k > i:
+                pair = i * (2 * n - i - 1) // 2 + k - i - 1
+            else:
                 continue
-            low, high = min(i, k), max(i, k)
-            pair = low * (2 * n - low - 1) // 2 + high - low - 1
             scale = T(0) if y[pair] == T(0) else g[pair] / y[pair]
             v = x[k]
             for d in range(size):

@@ -48,7 +48,7 @@ def multi_margin_backward(x, target, weight, g, grad_x, rows, classes, every, p,
     for row in prange(rows):
         t = target[row]
         xs, grad, offset = x[row], grad_x[row], T(margin) - x[row, t]
-        s = T(g[row if every > 1 else 0] * share) / T(classes) * (weight[t] if weight.size else T(1))
+        s = T(g[row % every] * share) / T(classes) * (weight[t] if weight.size else T(1))
         if p == 1:
             for c in range(classes):
                 grad[c] = s if offset + xs[c] > T(0) else s * T(0)
@@ -97,7 +97,7 @@ def multilabel_margin_backward(x, target, g, grad_x, rows, classes, every, share
         while count < classes and labels[count] >= 0:
             rivals[labels[count]] = T(-np.inf)
             count += 1
-        s = T(g[row if every > 1 else 0] * share) / T(classes)
+        s = T(g[row % every] * share) / T(classes)
         for k in range(classes):
             grad[k] = T(0)
         below = np.empty(count, x.dtype)
