@@ -219,7 +219,7 @@ def log_32(x):
 def log1p_32(x):
     k, m = split(ONE + x)
     # Near 0 the sum would round x.
-    near = abs(x) < f32(0.25)
+    near = abs(x) < HALF
     numerator, denominator = (x if near else m - ONE), (TWO + x if near else m + ONE)
     return beyond_log(ONE + x, log_of_parts(ZERO if near else k, numerator / denominator))
 

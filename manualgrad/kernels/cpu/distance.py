@@ -14,9 +14,16 @@ from torch import Tensor
 from ...layers.distance import CosineSimilarityFunction, PairwiseDistanceFunction, PDistFunction
 from ...layers.embedding_loss import CosineEmbeddingLossFunction
 from .. import Twin, plain
+from . import _math
 from ._jit import compiled, inlined
 
 __all__ = ["TWINS"]
+
+
+@_math.inlined
+def shifted(u, v, eps):
+    """u − v + ε, in this order: ε counts where u = v"""
+    return (u - v) + eps
 
 
 @compiled(x1="rows, size", x2="rows, size", y="rows")
@@ -26,7 +33,7 @@ def distance_forward(x1, x2, y, rows, size, eps):
         u, v = x1[row], x2[row]
         total = T(0)
         for i in range(size):
-            delta = u[i] - v[i] + T(eps)
+            delta = shifted(u[i], v[i], T(eps))
             total += delta * delta
         y[row] = np.sqrt(total)
 
@@ -38,13 +45,13 @@ def distance_backward(x1, x2, g, grad_x1, grad_x2, rows, size, eps):
         u, v = x1[row], x2[row]
         total = T(0)
         for i in range(size):
-            delta = u[i] - v[i] + T(eps)
+            delta = shifted(u[i], v[i], T(eps))
             total += delta * delta
         norm = np.sqrt(total)
         scale = T(0) if norm == T(0) else g[row] / norm
         grad = grad_x1[row]
         for i in range(size):
-            grad[i] = scale * (u[i] - v[i] + T(eps))
+            grad[i] = scale * shifted(u[i], v[i], T(eps))
         other = grad_x2[row]
         for i in range(size):
             other[i] = -grad[i]
