@@ -137,9 +137,9 @@ def check_optional(name: str, **tensors: Tensor | None) -> None:
 
 def check_floating(name: str, error: type[Exception] = NotImplementedError, **tensors: Tensor) -> None:
     """As :func:`check_tensors`, and raise ``error``, torch's here, unless all are floating point."""
-    check_tensors(name, **tensors)
     for argument, x in tensors.items():
-        if not x.is_floating_point():
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            check_tensors(name, **{argument: x})
             raise error(
                 f"{name}: not implemented for {x.dtype}, the dtype of {argument}; cast it to a floating dtype"
             )

@@ -17,7 +17,10 @@ pytestmark = pytest.mark.kernels
 SWEEP = np.arange(0, 2**32, 997, dtype=np.uint32).view(np.float32)
 TURNS = [
     0.0,
+    2.0**-126,
+    0.5,
     0.5 * math.log(2),
+    math.sqrt(0.5),
     math.log(2),
     1.0,
     8.0,
@@ -51,6 +54,8 @@ def normal_pdf(x: torch.Tensor) -> torch.Tensor:
 FUNCTIONS = {
     "exp": (_math.exp, torch.exp, 2),
     "expm1": (_math.expm1, torch.expm1, 2),
+    "log": (_math.log, torch.log, 4),
+    "log1p": (_math.log1p, torch.log1p, 4),
     "log1p_exp": (_math.log1p_exp, lambda x: x.clamp(min=0) + torch.log1p(torch.exp(-x.abs())), 4),
     "sigmoid": (_math.sigmoid, torch.sigmoid, 4),
     "tanh": (_math.tanh, torch.tanh, 4),

@@ -47,7 +47,9 @@ def test_check_of_what_has_no_derivative_says_so(capsys):
 
 def test_unknown_name(capsys):
     assert main(["check", "LayerNrm"]) == 2
-    assert "no layer named 'LayerNrm' in the catalog; close: AddLayerNorm, LayerNorm" in capsys.readouterr().err
+    assert (
+        "no layer named 'LayerNrm' in the catalog; close: AddLayerNorm, LayerNorm" in capsys.readouterr().err
+    )
 
 
 def test_no_command():

@@ -22,6 +22,14 @@ ROWS: tuple[Layer, ...] = (
             case(4, 5, [2], head_bias=True, inputs=(real(2, 4), given(1, 0))),
         ),
         edges=(case(4, 5, [2], inputs=(real(0, 4), index(0, high=5))),),
+        sizes=tuple(
+            case(features, cutoffs[-1], cutoffs[:-1], inputs=(real(n, features), index(n, high=cutoffs[-1])))
+            for n, features, cutoffs in (
+                (128, 64, [100, 1000]),
+                (256, 256, [1000, 4000, 10000]),
+                (512, 256, [2000, 10000, 32000]),
+            )
+        ),
         note="log_prob is made of other layers; so is forward where head or tail are not torch's linear maps",
     ),
 )

@@ -56,6 +56,10 @@ ROWS: tuple[Layer, ...] = (
         (cross_entropy.NLLLossFunction,),
         cross_entropy.nll_loss,
         (case(inputs=SPATIAL), case(reduction="sum", inputs=(real(0, 3, 2, 2), index(0, 2, 2, high=3)))),
+        sizes=tuple(
+            case(inputs=(real(n, c, *plane), index(n, *plane, high=c)))
+            for n, c, *plane in ((8, 10, 28, 28), (4, 21, 128, 128), (4, 21, 256, 256))
+        ),
         note="deprecated in torch: the old name of NLLLoss for images",
     ),
     Layer(

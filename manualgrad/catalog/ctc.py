@@ -6,7 +6,7 @@ import torch
 
 from ..layers import ctc
 from ..layers.softmax import log_softmax
-from .row import Layer
+from .row import Layer, Sample
 from .samples import REDUCTIONS, case, constant, given, real
 
 __all__ = ["ROWS"]
@@ -20,6 +20,13 @@ def after_log_softmax(logits, *rest) -> tuple:
 def of(*inputs, **options):
     """A case behind a log-softmax."""
     return case(inputs=inputs, arrange=after_log_softmax, **options)
+
+
+def timed(batch: int, steps: int, classes: int, labels: int):
+    """A batch of sequences of one length."""
+    targets = Sample((batch, labels), lambda dtype: torch.randint(1, classes, (batch, labels)))
+    lengths = {"input_lengths": (steps,) * batch, "target_lengths": (labels,) * batch}
+    return of(real(steps, batch, classes), targets, forward=lengths)
 
 
 LOGITS = real(4, 2, 3)
@@ -60,6 +67,7 @@ ROWS: tuple[Layer, ...] = (
             ),
             of(LOGITS, REPEATED, zero_infinity=True, forward=IMPOSSIBLE),
         ),
+        sizes=tuple(timed(*numbers) for numbers in ((16, 30, 11, 5), (32, 100, 29, 20), (32, 300, 80, 40))),
         note="the gradient of log_probs is the derivative, which torch's becomes behind a log-softmax only",
     ),
 )

@@ -6,7 +6,7 @@ import torch
 
 from ..layers import distance
 from .row import Layer
-from .samples import INF, call, case, constant, real, row_of
+from .samples import INF, VECTORS, call, case, constant, real, row_of
 
 __all__ = ["ROWS"]
 
@@ -39,6 +39,7 @@ ROWS: tuple[Layer, ...] = (
             case(inputs=(row_of(1e3, -1e3), row_of(1e-3, -1e-3))),
             case(inputs=(row_of(INF, 1.0), row_of(1.0, 1.0))),
         ),
+        sizes=tuple(case(inputs=(real(*shape), real(*shape))) for shape in VECTORS),
     ),
     Layer(
         distance.PairwiseDistance,
@@ -55,6 +56,7 @@ ROWS: tuple[Layer, ...] = (
             case(inputs=(real(0, 3), real(0, 3))),
         ),
         edges=tuple(case(p, eps=0.0, inputs=(TIES, ZERO)) for p in (*NORMS[1:], -1.0, -INF)),
+        sizes=tuple(case(inputs=(real(*shape), real(*shape))) for shape in VECTORS),
     ),
     Layer(
         None,
@@ -66,6 +68,7 @@ ROWS: tuple[Layer, ...] = (
             call(real(1, 3), cannot=NO_ROWS),
         ),
         edges=tuple(call(EQUAL_ROWS, p=p) for p in NORMS),
+        sizes=tuple(call(real(*shape)) for shape in ((64, 64), (256, 128), (512, 512))),
         note="twice differentiable; torch's is once",
     ),
 )

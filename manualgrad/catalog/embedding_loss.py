@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from ..layers import distance, embedding_loss
+from .margin_loss import sign
 from .row import Layer
-from .samples import INF, REDUCTIONS, case, constant, given, real, row_of
+from .samples import INF, REDUCTIONS, VECTORS, case, constant, given, real, row_of
 
 __all__ = ["ROWS"]
 
@@ -43,6 +44,7 @@ ROWS: tuple[Layer, ...] = (
             case(inputs=(row_of(1.0, 0.0), row_of(0.0, 1.0), given(-1))),
             case(inputs=(row_of(INF, 0.0), row_of(0.0, 1.0), given(1))),
         ),
+        sizes=tuple(case(inputs=(real(*shape), real(*shape), sign(shape[0]))) for shape in VECTORS),
     ),
     Layer(
         embedding_loss.TripletMarginLoss,
@@ -59,6 +61,7 @@ ROWS: tuple[Layer, ...] = (
             case(eps=0.0, reduction="none", inputs=KINKS),
             case(eps=0.0, swap=True, reduction="none", inputs=KINKS),
         ),
+        sizes=tuple(case(inputs=(real(*shape),) * 3) for shape in VECTORS),
     ),
     Layer(
         embedding_loss.TripletMarginWithDistanceLoss,
@@ -71,6 +74,7 @@ ROWS: tuple[Layer, ...] = (
             case(swap=True, reduction="sum", inputs=(real(0, 3), real(0, 3), real(0, 3))),
         ),
         edges=(case(distance_function=city_block, swap=True, reduction="none", inputs=KINKS),),
+        sizes=tuple(case(inputs=(real(*shape),) * 3) for shape in VECTORS),
         note="a user's distance_function has the gradient that it has; the margin's is hand-written",
     ),
 )

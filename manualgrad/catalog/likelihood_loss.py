@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..layers import likelihood_loss
 from .row import Layer
-from .samples import INF, LOGITS, REDUCTIONS, case, distribution, given, index, positive, real, row_of
+from .samples import IMAGES, INF, LOGITS, REDUCTIONS, case, distribution, given, index, positive, real, row_of
 
 __all__ = ["ROWS"]
 
@@ -31,6 +31,10 @@ ROWS: tuple[Layer, ...] = (
             case(reduction="batchmean", inputs=(row_of(0.0, -1.0, -3.0), row_of(0.0, 1.0, 0.5))),
             case(reduction="sum", log_target=True, inputs=(row_of(0.0, -1.0), row_of(-INF, 0.0))),
         ),
+        sizes=tuple(
+            case(reduction="batchmean", inputs=(real(*shape), distribution(*shape)))
+            for shape in ((128, 10), (256, 1000), (128, 32000))
+        ),
         note="where the target is 0 its own gradient is minus infinity, the limit; torch's is NaN",
     ),
     Layer(
@@ -49,6 +53,7 @@ ROWS: tuple[Layer, ...] = (
             case(full=True, inputs=(given(-1e3, 0.0, 1.0, -INF), given(0.0, 1.0, 2.0, 0.0))),
             case(log_input=False, reduction="none", inputs=(given(0.0, 1e-8, 2.0), given(0.0, 1.0, 2.0))),
         ),
+        sizes=tuple(case(inputs=(real(*shape), index(*shape, high=5))) for shape in IMAGES),
         note="with full=True torch's gradient of a target 0 is NaN; here Stirling's term has none there",
     ),
     Layer(
@@ -67,5 +72,6 @@ ROWS: tuple[Layer, ...] = (
             case(eps=0.5, inputs=(given(0.0, 1.0, -1.0), given(1.0, 1.0, 1.0), given(0.0, 0.5, 0.7))),
             case(reduction="none", inputs=(given(0.0, 1.0, INF), given(1.0, 1.0, 0.0), given(0.0, INF, 1.0))),
         ),
+        sizes=tuple(case(inputs=(real(*shape), real(*shape), positive(*shape))) for shape in IMAGES),
     ),
 )

@@ -56,5 +56,9 @@ ROWS: tuple[Layer, ...] = (
             case(2, 3, inputs=(FEATURES, given(-100, -100, -100, -100))),
             case(2, 3, reduction="none", inputs=(constant(1e4 * WEIGHTS[:2].reshape(1, 2)), given(1))),
         ),
+        sizes=tuple(
+            case(features, classes, bias=True, inputs=(real(n, features), index(n, high=classes)))
+            for n, features, classes in ((128, 64, 10), (256, 512, 1000), (256, 512, 8000))
+        ),
     ),
 )

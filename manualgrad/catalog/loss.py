@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from ..layers import loss
 from .row import Layer
-from .samples import CHANCES, INF, LOGITS, REDUCTIONS, WEIGHTS, case, given, probability, real
+from .samples import CHANCES, IMAGES, INF, LOGITS, REDUCTIONS, WEIGHTS, case, given, probability, real
 
 __all__ = ["ROWS"]
 
 PAIR = (real(4, 3), real(4, 3))
-# To be timed: digits, features, images
-SIZES = ((128, 784), (1024, 1024), (16, 3, 224, 224))
 
 
 def difference(module, function, functional, parameter: str | None = None, *values: float) -> Layer:
@@ -24,7 +22,7 @@ def difference(module, function, functional, parameter: str | None = None, *valu
     cases += [case(**{parameter: value}, inputs=PAIR) for value in values if parameter]
     cases += [case(reduction="sum", inputs=(real(0, 3), real(0, 3)))]
     edges = (case(reduction="none", inputs=(given(0.0, 1.0, 2.0, -INF), given(0.0, 0.0, 0.0, 0.0))),)
-    sizes = tuple(case(inputs=(real(*shape), real(*shape))) for shape in SIZES)
+    sizes = tuple(case(inputs=(real(*shape), real(*shape))) for shape in IMAGES)
     return Layer(module, (function,), functional, tuple(cases), edges, sizes=sizes)
 
 
@@ -44,6 +42,7 @@ ROWS: tuple[Layer, ...] = (
             case(reduction="sum", inputs=(probability(0, 3), probability(0, 3))),
         ),
         edges=(case(reduction="none", inputs=(given(0.0, 0.0, 1.0, 1.0), given(0.0, 1.0, 0.0, 1.0))),),
+        sizes=tuple(case(inputs=(probability(*shape), probability(*shape))) for shape in IMAGES),
         note="at 0 and 1 the target's gradient is that of the clamped loss; torch's is infinite",
     ),
     Layer(
@@ -59,6 +58,6 @@ ROWS: tuple[Layer, ...] = (
             case(reduction="sum", inputs=(real(0, 3), probability(0, 3))),
         ),
         edges=(case(reduction="none", inputs=(given(-1e4, -0.0, 0.0, 1e4), given(0.0, 1.0, 0.0, 1.0))),),
-        sizes=tuple(case(inputs=(real(*shape), probability(*shape))) for shape in SIZES),
+        sizes=tuple(case(inputs=(real(*shape), probability(*shape))) for shape in IMAGES),
     ),
 )

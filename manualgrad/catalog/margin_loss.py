@@ -6,7 +6,7 @@ import torch
 
 from ..layers import margin_loss
 from .row import Layer, Sample
-from .samples import INF, LOGITS, REDUCTIONS, case, constant, given, positive, real
+from .samples import IMAGES, INF, LOGITS, REDUCTIONS, case, constant, given, positive, real
 
 __all__ = ["ROWS"]
 
@@ -33,6 +33,7 @@ ROWS: tuple[Layer, ...] = (
             case(reduction="sum", inputs=(real(0, 3), sign(0, 3))),
         ),
         edges=(case(reduction="none", inputs=KINK),),
+        sizes=tuple(case(inputs=(positive(*shape), sign(*shape))) for shape in IMAGES),
     ),
     Layer(
         margin_loss.MarginRankingLoss,
@@ -47,6 +48,7 @@ ROWS: tuple[Layer, ...] = (
         edges=(
             case(1.0, reduction="none", inputs=(given(0.0, 1.0, 2.0), given(0.0, 0.0, 3.0), given(1, 1, -1))),
         ),
+        sizes=tuple(case(0.2, inputs=(real(*shape), real(*shape), sign(*shape))) for shape in IMAGES),
     ),
     Layer(
         margin_loss.SoftMarginLoss,
@@ -60,6 +62,7 @@ ROWS: tuple[Layer, ...] = (
             case(reduction="sum", inputs=(real(0, 3), sign(0, 3))),
         ),
         edges=(case(reduction="none", inputs=(given(-700.0, -0.0, 0.0, 700.0), given(1, 1, -1, 1))),),
+        sizes=tuple(case(inputs=(real(*shape), sign(*shape))) for shape in IMAGES),
         note="finite where torch's exponential overflows",
     ),
 )

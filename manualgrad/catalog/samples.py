@@ -11,10 +11,12 @@ from .row import Case, Sample
 
 __all__ = [
     "CHANCES",
+    "IMAGES",
     "INF",
     "LOGITS",
     "NAN",
     "REDUCTIONS",
+    "VECTORS",
     "WEIGHTS",
     "call",
     "case",
@@ -98,3 +100,6 @@ INF, NAN = float("inf"), float("nan")
 REDUCTIONS = ("none", "sum", "mean")
 LOGITS, CHANCES = real(4, 3), probability(4, 3)
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])  # of three classes, or columns
+# To be timed: digits, features, images; and batches of vectors
+IMAGES = ((128, 784), (1024, 1024), (16, 3, 224, 224))
+VECTORS = ((128, 64), (1024, 256), (8192, 512))

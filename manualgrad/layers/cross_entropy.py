@@ -66,6 +66,7 @@ class NLLLossFunction(Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str):
         check_weight_dtype("nll_loss", x, weight)
+        check_classes("nll_loss", target, x.shape[1], ignore_index)
         omega = sample_weights(target, weight, ignore_index, wide(x).dtype)
         # Multiplying would turn an ignored −∞ into NaN.
         loss = torch.where(target == ignore_index, 0, -omega * pick(wide(x), target, ignore_index))
@@ -115,7 +116,7 @@ def nll_loss(
     check_index("nll_loss", ignore_index=ignore_index)
     reduction = legacy_reduction(size_average, reduce, reduction)
     weight = check_constant("nll_loss", "weight", weight)
-    x, t = class_indices("nll_loss", input, target, weight, ignore_index, reduction)
+    x, t = class_indices("nll_loss", input, target, weight, reduction)
     loss = apply(NLLLossFunction, x, t, weight, ignore_index, reduction, autocast=FLOAT32)
     return loss.squeeze(0) if reduction == "none" and input.dim() == 1 else loss
 
@@ -156,6 +157,7 @@ class CrossEntropyLossFunction(Function):
         z: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
     ):
         check_weight_dtype("cross_entropy", z, weight)
+        check_classes("cross_entropy", target, z.shape[1], ignore_index)
         logsumexp = torch.logsumexp(wide(z), 1)
         omega = sample_weights(target, weight, ignore_index, logsumexp.dtype)
         loss = (1 - smoothing) * omega * (logsumexp - pick(wide(z), target, ignore_index))
@@ -285,7 +287,7 @@ def cross_entropy(
     if input.shape == target.shape:
         loss = _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     else:
-        x, t = class_indices("cross_entropy", input, target, weight, ignore_index, reduction)
+        x, t = class_indices("cross_entropy", input, target, weight, reduction)
         options = (weight, ignore_index, reduction, label_smoothing)
         loss = apply(CrossEntropyLossFunction, x, t, *options, autocast=FLOAT32)[0]
     return loss.squeeze(0) if reduction == "none" and input.dim() == 1 else loss
@@ -340,19 +342,21 @@ def check_class_weight(name: str, weight: Tensor | None, classes: int) -> None:
 
 
 def class_indices(
-    name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+    name: str, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str
 ) -> tuple[Tensor, Tensor]:
-    """The input and a target of class indices, checked, with a batch axis."""
+    """The input and a target of class indices, with a batch axis, their shapes and dtypes checked."""
     check_reduction(name, reduction)
-    if input.dim() == 0:
+    axes = input.dim()
+    if axes == 0:
         raise ValueError(f"{name}: expected an input with a class axis, but got a number")
-    x, t = (input.unsqueeze(0), target.unsqueeze(0)) if input.dim() == 1 else (input, target)
-    if x.shape[0] != (t.shape[0] if t.dim() else None):
+    x, t = (input.unsqueeze(0), target.unsqueeze(0)) if axes == 1 else (input, target)
+    shape, places = x.shape, t.shape
+    if shape[:1] != places[:1]:
         raise ValueError(
-            f"{name}: expected input batch_size ({x.shape[0]}) to match target batch_size, but the input "
+            f"{name}: expected input batch_size ({shape[0]}) to match target batch_size, but the input "
             f"has shape {list(input.shape)} and the target {list(target.shape)}"
         )
-    if (x.shape[0], *x.shape[2:]) != tuple(t.shape):
+    if shape[:1] + shape[2:] != places:
         raise RuntimeError(
             f"{name}: for an input of shape {list(input.shape)} the target must have that shape without the "
             f"class axis, but has {list(target.shape)}"
@@ -361,14 +365,17 @@ def class_indices(
         raise RuntimeError(
             f"{name}: class indices must be int64 (torch.long), but the target has {target.dtype}"
         )
-    classes = x.shape[1]
-    check_class_weight(name, weight, classes)
-    t = t.long()
-    if not transforming() and values_known(t):
-        wrong = (t != ignore_index) & ((t < 0) | (t >= classes))
-        if wrong.any():
-            raise IndexError(
-                f"{name}: target {t[wrong][0].item()} is out of bounds: class indices run from 0 to "
-                f"{classes - 1}, or are ignore_index={ignore_index}"
-            )
-    return x, t
+    check_class_weight(name, weight, shape[1])
+    return x, t.long()
+
+
+def check_classes(name: str, target: Tensor, classes: int, ignore_index: int) -> None:
+    """Raise IndexError unless every element of ``target`` is a class, or ``ignore_index``."""
+    if transforming() or not values_known(target):
+        return
+    wrong = (target != ignore_index) & ((target < 0) | (target >= classes))
+    if wrong.any():
+        raise IndexError(
+            f"{name}: target {target[wrong][0].item()} is out of bounds: class indices run from 0 to "
+            f"{classes - 1}, or are ignore_index={ignore_index}"
+        )

@@ -241,6 +241,7 @@ class GaussianNLLLossFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, var: Tensor, full: bool, eps: float, reduction: str):
+        check_variance(x, target, var)
         v, delta = wide(var).clamp(min=eps), wide(x) - wide(target)
         loss = 0.5 * (v.log() + delta.square() / v) + (0.5 * math.log(2 * math.pi) if full else 0)
         return reduce(loss, reduction).to(floating_dtype(x, target, var))
@@ -299,7 +300,6 @@ def gaussian_nll_loss(
         )
     else:
         check_floating("gaussian_nll_loss", RuntimeError, var=var)
-        _check_positive(var)
         variance = _aligned(var, input)
     check_reduction("gaussian_nll_loss", reduction)
     check_number("gaussian_nll_loss", eps=eps)
@@ -308,7 +308,8 @@ def gaussian_nll_loss(
     return apply(GaussianNLLLossFunction, x, t, v, *options, autocast=FLOAT32_ON_ACCELERATOR)
 
 
-def _check_positive(var: Tensor) -> None:
+def check_variance(x: Tensor, target: Tensor, var: Tensor) -> None:
+    """Raise ValueError unless all variances are at least 0."""
     if not transforming() and values_known(var) and (var < 0).any():
         raise ValueError(
             f"gaussian_nll_loss: var must not be negative, but its least element is {var.min():.6g}; let the "

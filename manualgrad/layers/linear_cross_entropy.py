@@ -19,6 +19,7 @@ from .cross_entropy import (
     SoftCrossEntropyLossFunction,
     along_classes,
     check_class_weight,
+    check_classes,
     check_weight_dtype,
     class_indices,
     pick,
@@ -266,7 +267,8 @@ def linear_cross_entropy(
     if soft:
         t = _check_probabilities(stand_in, target, weight, reduction)
     else:
-        _, t = class_indices("linear_cross_entropy", stand_in, target, weight, ignore_index, reduction)
+        z, t = class_indices("linear_cross_entropy", stand_in, target, weight, reduction)
+        check_classes("linear_cross_entropy", t, z.shape[1], ignore_index)
     x = input if input.dim() == 2 else input.unsqueeze(0)
     samples, (classes, *places) = x.shape[0], linear_weight.shape[:-1]
     flat = math.prod(places)

@@ -360,6 +360,7 @@ class BCELossFunction(Function):
             raise RuntimeError(
                 f"binary_cross_entropy: found target dtype {target.dtype}, but expected {x.dtype}"
             )
+        check_probabilities(x, target)
         log_x, log_not_x = torch.log(wide(x)).clamp(min=-100), torch.log1p(-wide(x)).clamp(min=-100)
         loss = (target - 1) * log_not_x - target * log_x
         loss = loss if weight is None else loss * weight
@@ -420,20 +421,23 @@ def binary_cross_entropy(
             "binary_cross_entropy_with_logits, on the "
             "input of the sigmoid, or leave the autocast region"
         )
-    if not transforming() and values_known(input) and not ((input >= 0) & (input <= 1)).all():
-        raise RuntimeError(
-            "binary_cross_entropy: all elements of the input must be probabilities, between 0 and 1, but "
-            "they run "
-            f"from {input.min().item():.6g} to {input.max().item():.6g}; apply a sigmoid first, or use "
-            "binary_cross_entropy_with_logits"
-        )
-    if not transforming() and values_known(target) and not ((target >= 0) & (target <= 1)).all():
-        raise RuntimeError(
-            "binary_cross_entropy: all elements of the target must be probabilities, between 0 and 1, but "
-            f"they run from {target.min().item():.6g} to {target.max().item():.6g}"
-        )
     weight = check_constant("binary_cross_entropy", "weight", weight, input.shape)
     return apply(BCELossFunction, input, target, weight, reduction, autocast=FLOAT32)
+
+
+def check_probabilities(x: Tensor, target: Tensor) -> None:
+    """Raise RuntimeError unless all elements are between 0 and 1."""
+    if transforming():
+        return
+    for argument, u, mend in (
+        ("input", x, "; apply a sigmoid first, or use binary_cross_entropy_with_logits"),
+        ("target", target, ""),
+    ):
+        if values_known(u) and not ((u >= 0) & (u <= 1)).all():
+            raise RuntimeError(
+                f"binary_cross_entropy: all elements of the {argument} must be probabilities, between 0 and "
+                f"1, but they run from {u.min().item():.6g} to {u.max().item():.6g}{mend}"
+            )
 
 
 class BCELoss(nn.BCELoss):
@@ -563,12 +567,14 @@ def check_constant(
 ) -> Tensor | None:
     """Raise RuntimeError if ``weight`` wants a gradient, which these losses do not have by their weights, or
     does not broadcast to ``shape``."""
-    check_optional(name, **{argument: weight})
-    if weight is not None and weight.requires_grad and torch.is_grad_enabled():
+    if weight is None:
+        return None
+    check_tensors(name, **{argument: weight})
+    if weight.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(
             f"{name}: the derivative for {argument!r} is not implemented, as in torch; detach it"
         )
-    if weight is not None and shape is not None and torch.broadcast_shapes(weight.shape, shape) != shape:
+    if shape is not None and torch.broadcast_shapes(weight.shape, shape) != shape:
         raise RuntimeError(
             f"{name}: {argument} must broadcast to the input's shape {list(shape)}, "
             f"but has {list(weight.shape)}"

@@ -1,4 +1,4 @@
-"""Draws for ``kernels/cpu/softmax.py`` and ``kernels/cpu/cross_entropy.py``."""
+"""Draws for the kernels of classes: ``softmax.py``, ``cross_entropy.py`` and ``multi_margin_loss.py``."""
 
 from __future__ import annotations
 
@@ -26,22 +26,52 @@ def softmax(name: str, rng: random.Random):
     return partial(getattr(nn, name), dim), (strided(special(x, rng), rng),)
 
 
-def cross_entropy(rng: random.Random):
+def cross_entropy(name: str, rng: random.Random):
     z = scores(rng)
     classes = z.shape[1]
     target = torch.randint(classes, (z.shape[0], *z.shape[2:]))
+    if rng.random() < 0.1 and target.numel():
+        target.view(-1)[-1] = rng.choice([-1, classes])  # an error
     if rng.random() < 0.3:
         target = torch.where(torch.rand(target.shape) < 0.3, -100, target)
     options = {
         "reduction": rng.choice(["none", "mean", "sum"]),
-        "label_smoothing": rng.choice([0.0, 0.0, 0.1, 1.0]),
         "ignore_index": rng.choice([-100, -100, 0]) if not (target < 0).any() else -100,
         "weight": torch.rand(classes) if rng.random() < 0.4 else None,
     }
-    return partial(nn.CrossEntropyLoss, **options), (strided(special(z, rng), rng), target)
+    if name == "CrossEntropyLoss":
+        options["label_smoothing"] = rng.choice([0.0, 0.0, 0.1, 1.0])
+        if rng.random() < 0.2:
+            del options["ignore_index"]
+            target = torch.randn_like(z).softmax(1)
+    return partial(getattr(nn, name), **options), (strided(special(z, rng), rng), strided(target, rng))
+
+
+def multi_margin(rng: random.Random):
+    samples, classes = rng.choice([0, 1, 3]), rng.choice([1, 2, 9, 70])
+    x = 3 * torch.randn(samples, classes, dtype=torch.float64)
+    options = {
+        "reduction": rng.choice(["none", "mean", "sum"]),
+        "p": rng.choice([1, 2]),
+        "margin": rng.choice([0.5, 1.0]),
+        "weight": torch.rand(classes) if rng.random() < 0.4 else None,
+    }
+    target = torch.randint(classes, (samples,))
+    return partial(nn.MultiMarginLoss, **options), (strided(special(x, rng), rng), target)
+
+
+def multilabel_margin(rng: random.Random):
+    samples, classes = rng.choice([0, 1, 3]), rng.choice([1, 2, 9, 20])
+    x = 3 * torch.randn(samples, classes, dtype=torch.float64)
+    target = torch.randint(-1, classes, (samples, classes))
+    options = {"reduction": rng.choice(["none", "mean", "sum"])}
+    return partial(nn.MultiLabelMarginLoss, **options), (strided(special(x, rng), rng), target)
 
 
 FUZZ = {
-    "CrossEntropyLoss": cross_entropy,
+    "CrossEntropyLoss": partial(cross_entropy, "CrossEntropyLoss"),
+    "NLLLoss": partial(cross_entropy, "NLLLoss"),
+    "MultiMarginLoss": multi_margin,
+    "MultiLabelMarginLoss": multilabel_margin,
     **{name: partial(softmax, name) for name in ("Softmax", "LogSoftmax", "Softmin")},
 }

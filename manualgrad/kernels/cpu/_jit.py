@@ -52,9 +52,9 @@ class Compiled:
         self.shapes = shapes
         self.names = list(inspect.signature(loop).parameters)
         # For one thread, and for a team.
-        self.entries: tuple[dict[torch.dtype, Callable[..., None]], ...] = ({}, {})
+        self.entries: tuple[dict[torch.dtype, Callable[..., Any]], ...] = ({}, {})
 
-    def __call__(self, *args: Any) -> None:
+    def __call__(self, *args: Any) -> Any:
         first = args[0]
         if CHECKED:
             self.check(args)
@@ -64,11 +64,10 @@ class Compiled:
         entry = self.entries[team].get(first.dtype) or self.entry(first.dtype, team, args)
         if team and _one_at_a_time:
             with _turn:
-                entry(threads, *args)
-        else:
-            entry(threads, *args)
+                return entry(threads, *args)
+        return entry(threads, *args)
 
-    def entry(self, dtype: torch.dtype, team: bool, args: tuple) -> Callable[..., None]:
+    def entry(self, dtype: torch.dtype, team: bool, args: tuple) -> Callable[..., Any]:
         """The loop for tensors of a dtype, and one thread or a team: compiled once, and kept on disk.
 
         It is called with the number of threads and the arguments of the loop, such as ``args``. Around the
@@ -85,13 +84,13 @@ class Compiled:
         addresses = ", ".join(self.address(argument) for argument in self.names)
         source = [
             f"def {name}(threads, {names}):",
-            f"    loop({arrays})",
+            f"    return loop({arrays})",
             f"def entry(threads, {names}):",
-            f"    machine_code(threads, {addresses})",
+            f"    return machine_code(threads, {addresses})",
         ]
         if team:
             source.insert(1, "    set_num_threads(threads)")
-            source[-1] = f"    machine_code(min(threads, most), {addresses})"
+            source[-1] = f"    return machine_code(min(threads, most), {addresses})"
         space: dict[str, Any] = {
             "__name__": self.loop.__module__,
             "T": DTYPES[dtype],

@@ -20,7 +20,18 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-__all__ = ["exp", "expm1", "log1p_exp", "normal_cdf", "normal_pdf", "normal_pdf_and_cdf", "sigmoid", "tanh"]
+__all__ = [
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "log1p_exp",
+    "normal_cdf",
+    "normal_pdf",
+    "normal_pdf_and_cdf",
+    "sigmoid",
+    "tanh",
+]
 
 f32 = np.float32
 ZERO, HALF, ONE, TWO = f32(0), f32(0.5), f32(1), f32(2)
@@ -44,6 +55,10 @@ A0, A1, A2, A3 = (f32(c) for c in (0.666664133862, 0.400216825456, 0.27999438931
 # the nearest float32; 9.1e-9 as rounded
 P0, P1, P2, P3, P4 = (f32(c) for c in (0.5, 0.438696504, 0.183533087, 0.0407338254, 0.00413127802))
 Q1, Q2, Q3, Q4, Q5 = (f32(c) for c in (1.67527795, 1.20373976, 0.470257342, 0.102110863, 0.0103554623))
+# A number is 2^k m with √½ ≤ m < √2; the smallest one that has all its digits
+SQRT_HALF_BITS = np.int32(0x3F3504F3)
+NORMAL = f32(2.0**-126)
+SCALE = f32(2.0**24)
 # Where Φ′ and Φ(−a) are 0, in float32
 FAR = f32(15)
 UPPER_HALF = np.int32(-4096)
@@ -63,6 +78,16 @@ def exp(x):
 
 def expm1(x):
     """e^x − 1, which is about x where x is small"""
+    raise NotImplementedError("for kernels only")
+
+
+def log(x):
+    """The natural logarithm"""
+    raise NotImplementedError("for kernels only")
+
+
+def log1p(x):
+    """log(1 + x), which is about x where x is small"""
     raise NotImplementedError("for kernels only")
 
 
@@ -160,6 +185,46 @@ def log1p_of_fraction(x):
 
 
 @inlined
+def split(x):
+    """k and m: x = 2^k m with √½ ≤ m < √2, for positive x"""
+    tiny = x < NORMAL
+    i = bits(x * SCALE if tiny else x)
+    k = np.int32((i - SQRT_HALF_BITS) >> np.int32(23))
+    m = np.int32(i - np.int32(k << np.int32(23))).view(np.float32)
+    return f32(np.int32(k - np.int32(24)) if tiny else k), m
+
+
+@inlined
+def log_of_parts(k, s):
+    """k ln 2 + 2 artanh s"""
+    v = s * s
+    return k * LN2_HIGH + (TWO * s + (s * v * (A0 + v * (A1 + v * (A2 + v * A3))) + k * LN2_LOW))
+
+
+@inlined
+def beyond_log(x, y):
+    """log x: y if x is positive and finite, else as it should be"""
+    y = f32(-np.inf) if x == ZERO else y
+    y = f32(np.nan) if x < ZERO else y
+    return y if x < f32(np.inf) else x
+
+
+@inlined
+def log_32(x):
+    k, m = split(x)
+    return beyond_log(x, log_of_parts(k, (m - ONE) / (m + ONE)))
+
+
+@inlined
+def log1p_32(x):
+    k, m = split(ONE + x)
+    # Near 0 the sum would round x.
+    near = abs(x) < HALF
+    numerator, denominator = (x if near else m - ONE), (TWO + x if near else m + ONE)
+    return beyond_log(ONE + x, log_of_parts(ZERO if near else k, numerator / denominator))
+
+
+@inlined
 def log1p_exp_32(x):
     return (x if x > ZERO else ZERO) + log1p_of_fraction(exp_32(-abs(x)))
 
@@ -216,6 +281,8 @@ def of_either(function, single, double):
 
 of_either(exp, exp_32, inlined(lambda x: math.exp(x)))
 of_either(expm1, expm1_32, inlined(lambda x: math.expm1(x)))
+of_either(log, log_32, inlined(lambda x: math.log(x)))
+of_either(log1p, log1p_32, inlined(lambda x: math.log1p(x)))
 of_either(log1p_exp, log1p_exp_32, log1p_exp_64)
 of_either(sigmoid, sigmoid_32, sigmoid_64)
 of_either(tanh, tanh_32, inlined(lambda x: math.tanh(x)))

@@ -13,8 +13,12 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from ...layers.cross_entropy import CrossEntropyLossFunction, check_weight_dtype
-from ...layers.loss import reduce
+from ...layers.cross_entropy import (
+    CrossEntropyLossFunction,
+    NLLLossFunction,
+    check_classes,
+    check_weight_dtype,
+)
 from .. import Twin, plain
 from ._jit import compiled
 from ._math import exp
@@ -23,34 +27,55 @@ __all__ = ["TWINS"]
 
 # Positions whose classes are summed at once, where there are positions behind the class axis.
 BLOCK = 512
+# A sum of exponentials between these, and so a part of it that counts, has neither over- nor underflown: only
+# for the others is the largest logit looked for and subtracted.
+SMALL, LARGE = 1e-18, 1e30
+# Elements of the input from which a team is faster where only one in a row of classes is touched.
+GATHERED = 2**20
 
 
 @compiled(
-    z="rows, classes, inner", target="int64: rows, inner", weight="classes?",
-    logsumexp="rows, inner", loss="rows, inner", omega="rows, inner",
+    z="rows, classes, inner", target="int64: rows, inner", weight="classes?", logsumexp="rows, inner",
+    loss="every",
 )  # fmt: skip
 def cross_entropy_forward(
-    z, target, weight, logsumexp, loss, omega, rows, classes, inner, ignore_index, smoothing
+    z, target, weight, logsumexp, loss, rows, classes, inner, every, ignore_index, smoothing, mean
 ):
+    """Whether a target is no class."""
     T = z.dtype.type
     blocks = (inner + BLOCK - 1) // BLOCK
+    losses, omegas, wrong = (
+        np.zeros(rows * blocks),
+        np.zeros(rows * blocks),
+        np.zeros(rows * blocks, np.bool_),
+    )
     for task in prange(rows * blocks):
         row, start = task // blocks, task % blocks * BLOCK
         width = min(BLOCK, inner - start)
-        spread = np.zeros(width, z.dtype)
+        lse = logsumexp[row, start : start + width]
+        log_p = np.zeros(width, z.dtype)  # Σ_c weight_c log p_c, for smoothing
         if inner == 1:
-            most = T(-np.inf)
+            zs = z[row, :, 0]
+            most, total = T(0), T(0)
             for c in range(classes):
-                most = max(most, z[row, c, 0])
-            most = most if abs(most) < np.inf else T(0)
-            total = T(0)
-            for c in range(classes):
-                total += exp(z[row, c, 0] - most)
-            logsumexp[row, 0] = np.log(total) + most
-            if smoothing > 0:
+                total += exp(zs[c])
+            if not SMALL < total < LARGE:
+                most, total = T(-np.inf), T(0)
                 for c in range(classes):
-                    w = weight[c] if weight.size else T(1)
-                    spread[0] += w * (z[row, c, 0] - logsumexp[row, 0])
+                    most = max(most, zs[c])
+                most = most if abs(most) < np.inf else T(0)
+                for c in range(classes):
+                    total += exp(zs[c] - most)
+            lse[0] = np.log(total) + most
+            if smoothing > 0:
+                if weight.size:
+                    for c in range(classes):
+                        log_p[0] += weight[c] * (zs[c] - lse[0])
+                else:
+                    above = T(0)
+                    for c in range(classes):
+                        above += zs[c] - lse[0]
+                    log_p[0] = above
         else:
             most_of = np.full(width, T(-np.inf))
             total_of = np.zeros(width, z.dtype)
@@ -65,23 +90,31 @@ def cross_entropy_forward(
                 for k in range(width):
                     total_of[k] += exp(zs[k] - most_of[k])
             for k in range(width):
-                logsumexp[row, start + k] = np.log(total_of[k]) + most_of[k]
+                lse[k] = np.log(total_of[k]) + most_of[k]
             if smoothing > 0:
                 for c in range(classes):
                     w = weight[c] if weight.size else T(1)
+                    zs = z[row, c, start : start + width]
                     for k in range(width):
-                        spread[k] += w * (z[row, c, start + k] - logsumexp[row, start + k])
-        for k in range(start, start + width):
-            t = target[row, k]
-            if t == ignore_index:
-                omega[row, k] = 0
-                loss[row, k] = 0
-                continue
-            w = weight[t] if weight.size else T(1)
-            omega[row, k] = w
-            loss[row, k] = T(1 - smoothing) * w * (logsumexp[row, k] - z[row, t, k])
-            if smoothing > 0:
-                loss[row, k] -= T(smoothing / classes) * spread[k - start]
+                        log_p[k] += w * (zs[k] - lse[k])
+        for k in range(width):
+            t = target[row, start + k]
+            value = T(0)
+            if t != ignore_index:
+                if t < 0 or t >= classes:
+                    wrong[task] = True
+                    continue
+                w = weight[t] if weight.size else T(1)
+                value = T(1 - smoothing) * w * (lse[k] - z[row, t, start + k])
+                if smoothing > 0:
+                    value -= T(smoothing / classes) * log_p[k]
+                losses[task] += value
+                omegas[task] += w
+            if every > 1:
+                loss[row * inner + start + k] = value
+    if every == 1:
+        loss[0] = T(losses.sum() / omegas.sum() if mean else losses.sum())
+    return wrong.any()
 
 
 @compiled(
@@ -140,9 +173,73 @@ def cross_entropy_backward(
                 grad_z[row, t, start + k] -= a[k]
 
 
+@compiled(
+    grain=GATHERED, x="rows, classes, inner", target="int64: rows, inner", weight="classes?", loss="every",
+)  # fmt: skip
+def nll_forward(x, target, weight, loss, rows, classes, inner, every, ignore_index, mean):
+    """Whether a target is no class."""
+    T = x.dtype.type
+    blocks = (inner + BLOCK - 1) // BLOCK
+    losses, omegas, wrong = (
+        np.zeros(rows * blocks),
+        np.zeros(rows * blocks),
+        np.zeros(rows * blocks, np.bool_),
+    )
+    for task in prange(rows * blocks):
+        row, start = task // blocks, task % blocks * BLOCK
+        for k in range(start, min(start + BLOCK, inner)):
+            t = target[row, k]
+            value = T(0)
+            if t != ignore_index:
+                if t < 0 or t >= classes:
+                    wrong[task] = True
+                    continue
+                w = weight[t] if weight.size else T(1)
+                value = -w * x[row, t, k]
+                losses[task] += value
+                omegas[task] += w
+            if every > 1:
+                loss[row * inner + k] = value
+    if every == 1:
+        loss[0] = T(losses.sum() / omegas.sum() if mean else losses.sum())
+    return wrong.any()
+
+
+@compiled(grad_x="rows, classes, inner", target="int64: rows, inner", weight="classes?", g="every")
+def nll_backward(grad_x, target, weight, g, rows, classes, inner, every, ignore_index, mean):
+    T = grad_x.dtype.type
+    divisor = 1.0
+    if mean:
+        divisor = 0.0
+        for row in range(rows):
+            for k in range(inner):
+                t = target[row, k]
+                if t != ignore_index:
+                    divisor += weight[t] if weight.size else T(1)
+    blocks = (inner + BLOCK - 1) // BLOCK
+    for task in prange(rows * blocks):
+        row, start = task // blocks, task % blocks * BLOCK
+        stop = min(start + BLOCK, inner)
+        if inner == 1:
+            grad_x[row, :, 0] = T(0)
+        else:
+            for c in range(classes):
+                grad_x[row, c, start:stop] = T(0)
+        for k in range(start, stop):
+            t = target[row, k]
+            if t != ignore_index:
+                s = T((g[row * inner + k] if every > 1 else g[0]) / divisor)
+                grad_x[row, t, k] = -s * (weight[t] if weight.size else T(1))
+
+
 def axes(z: Tensor) -> tuple[int, int, int]:
     """Rows, classes and positions."""
-    return z.shape[0], z.shape[1], math.prod(z.shape[2:])
+    rows, classes, *places = z.shape
+    return rows, classes, math.prod(places)
+
+
+def dense(weight: Tensor | None) -> Tensor | None:
+    return None if weight is None else weight.contiguous()
 
 
 class CrossEntropyLossCPU(CrossEntropyLossFunction):
@@ -151,15 +248,14 @@ class CrossEntropyLossCPU(CrossEntropyLossFunction):
         z: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
     ):
         check_weight_dtype("cross_entropy", z, weight)
-        logsumexp, loss, omega = (z.new_empty(target.shape) for _ in range(3))
-        weight = None if weight is None else weight.contiguous()
-        cross_entropy_forward(
-            z.contiguous(), target.contiguous(), weight, logsumexp, loss, omega,
-            *axes(z), ignore_index, float(smoothing),
-        )  # fmt: skip
-        if reduction == "none":
-            return loss, logsumexp
-        return reduce(loss, reduction, omega.sum() if reduction == "mean" else None), logsumexp
+        logsumexp = torch.empty(target.shape, dtype=z.dtype)
+        loss = torch.empty(target.shape if reduction == "none" else (), dtype=z.dtype)
+        if cross_entropy_forward(
+            z.contiguous(), target.contiguous(), dense(weight), logsumexp, loss, *axes(z), loss.numel(),
+            ignore_index, float(smoothing), reduction == "mean",
+        ):  # fmt: skip
+            check_classes("cross_entropy", target, z.shape[1], ignore_index)
+        return loss, logsumexp
 
     @staticmethod
     def backward(ctx, grad: Tensor, _logsumexp):
@@ -167,13 +263,46 @@ class CrossEntropyLossCPU(CrossEntropyLossFunction):
             return CrossEntropyLossFunction.backward(ctx, grad, _logsumexp)
         z, target, weight, logsumexp = ctx.saved_tensors
         z, g = z.contiguous(), grad.contiguous()
-        weight = None if weight is None else weight.contiguous()
         grad_z = torch.empty_like(z)
         cross_entropy_backward(
-            z, target.contiguous(), weight, logsumexp, g, grad_z, *axes(z), g.numel(),
+            z, target.contiguous(), dense(weight), logsumexp, g, grad_z, *axes(z), g.numel(),
             ctx.ignore_index, float(ctx.smoothing), ctx.reduction == "mean",
         )  # fmt: skip
         return grad_z, None, None, None, None, None
 
 
-TWINS = {CrossEntropyLossFunction: Twin(CrossEntropyLossCPU, smallest=512)}
+class NLLLossCPU(NLLLossFunction):
+    @staticmethod
+    def forward(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str):
+        check_weight_dtype("nll_loss", x, weight)
+        loss = torch.empty(target.shape if reduction == "none" else (), dtype=x.dtype)
+        if nll_forward(
+            x, target.contiguous(), dense(weight), loss, *axes(x), loss.numel(), ignore_index,
+            reduction == "mean",
+        ):  # fmt: skip
+            check_classes("nll_loss", target, x.shape[1], ignore_index)
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        if not plain(grad):
+            return NLLLossFunction.backward(ctx, grad)
+        target, weight = ctx.saved_tensors
+        g = grad.contiguous()
+        grad_x = torch.empty(ctx.size, dtype=ctx.dtype)
+        nll_backward(
+            grad_x, target.contiguous(), dense(weight), g, *axes(grad_x), g.numel(), ctx.ignore_index,
+            ctx.reduction == "mean",
+        )  # fmt: skip
+        return grad_x, None, None, None, None
+
+
+TWINS = {
+    CrossEntropyLossFunction: Twin(CrossEntropyLossCPU, smallest=512),
+    NLLLossFunction: Twin(
+        NLLLossCPU,
+        smallest=64,
+        takes=lambda x, *options: x.is_contiguous(),
+        asks="a contiguous input",
+    ),
+}
