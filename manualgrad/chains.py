@@ -27,6 +27,7 @@ from .layers.batchnorm_activation import (
     slope_of,
     window_of,
 )
+from .layers.conv_batchnorm import CONVS, convolve_normalize, fit
 from .layers.linear_activation import LINEARS, named, transform_activate
 
 __all__ = ["ANCHORS", "PATTERNS", "Chain"]
@@ -220,6 +221,42 @@ class BatchNormChain(Chain):
         return self.graph.call_function(normalize_activate_pool, arguments)
 
 
+class ConvChain(Chain):
+    """A convolution with a bias, then a BatchNorm; without a bias there is nothing to win.
+
+    Where more follows the norm, its own chain is worth more, and takes it.
+    """
+
+    anchors = tuple(CONVS)
+
+    def __init__(self, graph: fx.Graph, module: nn.Module, anchor: fx.Node):
+        super().__init__(graph, module, anchor)
+        self.norm = ""
+
+    def grow(self) -> str | None:
+        conv = self.layer(self.anchor)
+        return "" if getattr(conv, "bias", None) is None or self.follow(self.normalize) else None
+
+    def normalize(self, last: fx.Node, user: fx.Node) -> str:
+        norm = self.layer(user)
+        if (
+            norm is None
+            or not fit(self.layer(last), norm)
+            or observed(norm)
+            or user.args != (last,)
+            or user.kwargs
+        ):
+            return "no BatchNorm that fits"
+        self.norm = str(user.target)
+        self.parts.append(type(norm).__name__)
+        return ""
+
+    def block(self) -> fx.Node:
+        conv, norm = map(self.read, (self.anchor.target, self.norm))
+        arguments: Any = (self.anchor.args[0], conv, norm)
+        return self.graph.call_function(convolve_normalize, arguments)
+
+
 class LinearChain(Chain):
     """A Linear, then an activation."""
 
@@ -298,7 +335,7 @@ class AddNormChain(Chain):
 
 
 # The first pattern that fits a layer takes it, and all of its chain.
-PATTERNS: tuple[type[Chain], ...] = (BatchNormChain, LinearChain, AddNormChain)
+PATTERNS: tuple[type[Chain], ...] = (BatchNormChain, ConvChain, LinearChain, AddNormChain)
 ANCHORS = {cls for pattern in PATTERNS for cls in pattern.anchors}
 
 

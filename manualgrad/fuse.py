@@ -105,7 +105,8 @@ def fuse(model: nn.Module) -> FuseReport:
 
     Numbers, parameters, names, state_dict and hooks stay as they are; a hook that comes later is called, too.
     Chains are BatchNorm -> sum with a residual -> ReLU or LeakyReLU -> MaxPool, of which all but the first
-    may be missing or functions; Linear -> ReLU, LeakyReLU, Tanh, Sigmoid, SiLU or GELU; a sum -> LayerNorm.
+    may be missing or functions; elsewhere a convolution with a bias -> BatchNorm; Linear -> ReLU, LeakyReLU,
+    Tanh, Sigmoid, SiLU or GELU; a sum -> LayerNorm.
     ``isinstance`` sees no difference, ``type`` does until :func:`unfuse`.
 
     Returns:
@@ -342,6 +343,8 @@ def rewrite(graph: fx.Graph, module: nn.Module) -> tuple[dict, dict]:
             chain = pattern(graph, module, node)
             why = chain.find()
             if why is None and calls[node.target] == 1:
+                for part in chain.nodes:
+                    left.pop(part.target, None)
                 chains[node.target] = chain.replace()
             elif why != "":
                 left[node.target] = (type(layer), why if calls[node.target] == 1 else "called several times")

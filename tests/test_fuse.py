@@ -18,6 +18,7 @@ from manualgrad.layers.batchnorm_activation import (
     BatchNormActivationEvalFunction,
     BatchNormActivationFunction,
 )
+from manualgrad.layers.conv_batchnorm import ConvBatchNorm, ConvBatchNormFunction, conv_batch_norm
 from manualgrad.layers.linear_activation import (
     LinearActivationFunction,
     linear_activation,
@@ -92,12 +93,16 @@ MODELS = {
     "residual": Residual,
     "sequential": sequential,
     "tokens": Tokens,
+    "biased": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(144, 3)
+    ),
     "resnet18": lambda: torchvision_models.resnet18(num_classes=3),
 }
 CHAINS = {
     "net": {"bn1": ("BatchNorm2d", "relu", "max_pool"), "bn2": ("BatchNorm2d", "residual", "relu")},
     "residual": {"bn1": ("BatchNorm2d", "ReLU"), "bn2": ("BatchNorm2d", "residual", "ReLU")},
     "sequential": {"0.1": ("BatchNorm2d", "LeakyReLU", "MaxPool2d"), "2": ("BatchNorm2d", "ReLU")},
+    "biased": {"0": ("Conv2d", "BatchNorm2d")},
     "tokens": {
         "embed": ("Linear", "leaky_relu"),
         "mix": ("Linear", "tanh"),
@@ -117,7 +122,7 @@ def pair(name: str) -> tuple[nn.Module, nn.Module]:
 
 
 # Rounding grows from step to step where a channel has four values only.
-STEPS = {"net": 3, "residual": 3, "sequential": 3, "tokens": 3, "resnet18": 1}
+STEPS = {"net": 3, "residual": 3, "sequential": 3, "tokens": 3, "biased": 3, "resnet18": 1}
 
 
 def train(model: nn.Module, steps: int) -> list:
@@ -140,6 +145,7 @@ def blocks(model: nn.Module) -> int:
     """How many blocks are in the graph of a call."""
     wanted = (
         AddLayerNormFunction,
+        ConvBatchNormFunction,
         BatchNormActivationFunction,
         BatchNormActivationEvalFunction,
         LinearActivationFunction,
@@ -385,6 +391,15 @@ def test_block_refuses_other_layers():
     for layers in ((linear,), (linear, nn.Softmax(1)), (nn.ReLU(), linear), (linear, nn.LeakyReLU(-1.0))):
         with pytest.raises(TypeError, match="LinearActivation: expected a Linear, then"):
             manualgrad.nn.LinearActivation(*layers)
+    conv = nn.Conv2d(2, 2, 3)
+    for layers in (
+        (conv,),
+        (norm, conv),
+        (conv, nn.BatchNorm1d(2)),
+        (nn.Conv2d(2, 2, 3, padding="same"), norm),
+    ):
+        with pytest.raises(TypeError, match="ConvBatchNorm: expected a convolution that pads with zeros"):
+            ConvBatchNorm(*layers)
 
 
 def test_blocks_hand_over():
@@ -394,12 +409,20 @@ def test_blocks_hand_over():
     assert_close((y, s), (norm(x + 1), x + 1))
     assert_close(add_normalize(x, x[:1], norm)[0], norm(x + x[:1]))
     assert_close(transform_activate(x, linear, nn.Softmax(1)), torch.softmax(linear(x), 1))
+    image, conv, batch_norm = torch.randn(2, 3, 4, 4), nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2).eval()
+    conv.register_forward_hook(lambda module, args, output: output + 1)
+    assert_close(ConvBatchNorm(conv, batch_norm)(image), batch_norm(conv(image)))
     linear.register_forward_hook(lambda module, args, output: output + 1)
     assert_close(transform_activate(x, linear, ("leaky_relu", 0.1)), F.leaky_relu(linear(x), 0.1))
 
 
 def test_functions_refuse():
     x, weight = torch.randn(2, 4), torch.randn(3, 4)
+    image, kernel, statistics = (
+        torch.randn(2, 3, 4, 4),
+        torch.randn(2, 3, 3, 3),
+        (torch.zeros(3), torch.ones(3)),
+    )
     for call, error, message in (
         (lambda: linear_activation(x, weight, None, "elu"), ValueError, "activation must be one of .* 'elu'"),
         (lambda: linear_activation(x, weight, None, "leaky_relu", -1.0), ValueError, "0 or more, but got -1"),
@@ -408,6 +431,24 @@ def test_functions_refuse():
             lambda: linear_activation(x, weight, torch.zeros(2, 3)),
             RuntimeError,
             r"have \[3, 4\] and \[2, 3\]",
+        ),
+        (
+            lambda: conv_batch_norm(x, weight, None, None, None, training=True),
+            RuntimeError,
+            "one to three axes",
+        ),
+        (lambda: conv_batch_norm(image, kernel, None, *statistics), RuntimeError, "running_mean"),
+        (
+            lambda: conv_batch_norm(image, kernel, None, None, None),
+            RuntimeError,
+            "running_mean and running_var",
+        ),
+        (
+            lambda: conv_batch_norm(
+                image[:1], kernel[..., :2, :2], None, None, None, training=True, stride=3
+            ),
+            ValueError,
+            "more than 1 value per channel",
         ),
         (lambda: add_layer_norm(x, x[:1], (4,)), RuntimeError, r"shape of the input, \[2, 4\]"),
         (lambda: add_layer_norm(x, x.double(), (4,)), RuntimeError, "residual"),

@@ -98,8 +98,9 @@ def gradients_of(*slopes: Callable[..., Any]) -> Compiled:
                 grad[i] = s * slope_third(xs[i], ts[i], us[i], T(a), T(b), T)
 
     loop.__name__ = slopes[0].__name__
-    gradients = {"grad_x": "n?", "grad_target": "n?", "grad_third": "n?"}
-    return compiled(x="n", target="n", third="n", g="1", **gradients)(loop)
+    return compiled(
+        x="n", target="n", third="n", g="1", grad_x="n?", grad_target="n?", grad_third="n?"
+    )(loop)  # fmt: skip
 
 
 def nothing(x, t, u, a, b, T):
