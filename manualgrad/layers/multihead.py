@@ -44,6 +44,7 @@ class PackedHeadsFunction(Function):
                ∂L/∂X_bl0he = ∂L/∂Q_bhle,   ∂L/∂X_bl1he = ∂L/∂K_bhle,   ∂L/∂X_bl2he = ∂L/∂V_bhle
     Shapes     X: (B, L, 3·H·D);   Q, K, V: (B, H, L, D), copies, so that each head is a matrix in one piece
     Saves      nothing
+    Source     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2
     """
 
     @staticmethod
@@ -238,8 +239,8 @@ def multi_head_attention_forward(
     require(alike, f"key {list(key.shape)} does not match value {list(value.shape)}")
     # All three out of one product, and no key to put behind them: the heads are taken out of it at once.
     together = query is key and key is value and bias_k is None and not use_separate_proj_weight
-    if together and in_proj_weight is not None:
-        packed = _linear(query, in_proj_weight, in_proj_bias)
+    if together:
+        packed = _linear(query, cast(Tensor, in_proj_weight), in_proj_bias)
         q, k, v = apply(PackedHeadsFunction, packed.transpose(0, 1), num_heads)
     elif use_separate_proj_weight:
         weights = (q_proj_weight, k_proj_weight, v_proj_weight)
