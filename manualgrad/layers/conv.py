@@ -243,8 +243,9 @@ class ConvTBCFunction(Function):
             g = windows_in_time(grad_y, length, length - 1 - ctx.padding)
             grad_x = g @ weight.flip(0).transpose(1, 2).reshape(length * out, channels)
         if ctx.needs_input_grad[1]:
-            rows = windows_in_time(x, length, ctx.padding).flatten(0, 1)
-            grad_weight = (rows.t() @ grad_y.flatten(0, 1)).reshape(length, channels, out)
+            rows = grad_y.shape[0] * grad_y.shape[1]
+            seen = windows_in_time(x, length, ctx.padding).reshape(rows, length * channels)
+            grad_weight = (seen.t() @ grad_y.reshape(rows, out)).reshape(length, channels, out)
         if ctx.needs_input_grad[2]:
             grad_bias = wide(grad_y).sum((0, 1)).to(ctx.bias_dtype)
         return grad_x, grad_weight, grad_bias, None
