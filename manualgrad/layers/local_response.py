@@ -153,8 +153,9 @@ class CrossMapLRN2dFunction(Function):
         g = wide(grad_y)
         h = (ctx.size - 1) // 2
         v = g * x * d.pow(-ctx.beta - 1)
-        first, beyond = first_and_beyond(x, h)
-        through_d = window_sum(v, h, h) + first * (beyond * v).sum(1, keepdim=True)
+        channel = channels_of(x)
+        from_beyond = torch.where(channel > h, v, 0).sum(1, keepdim=True)
+        through_d = window_sum(v, h, h) + torch.where(channel == 0, from_beyond, 0)
         grad_x = g * d.pow(-ctx.beta) - 2 * ctx.alpha * ctx.beta / ctx.size * x * through_d
         return grad_x.to(x.dtype), None, None, None, None
 
@@ -163,14 +164,14 @@ def cross_map_response(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
     """d = k + (α/n) Σ x² over the window of ``size`` channels, and channel 0."""
     h = (size - 1) // 2
     squares = wide(x).square()
-    first, beyond = first_and_beyond(x, h)
-    return k + alpha / size * (window_sum(squares, h, h) + beyond * (first * squares).sum(1, keepdim=True))
+    channel = channels_of(x)
+    first = squares.narrow(1, 0, min(1, x.shape[1]))
+    return k + alpha / size * (window_sum(squares, h, h) + torch.where(channel > h, first, 0))
 
 
-def first_and_beyond(x: Tensor, h: int) -> tuple[Tensor, Tensor]:
-    """Ones at channel 0, and at the channels whose window of ±h does not hold it; zeros elsewhere."""
-    channel = torch.arange(x.shape[1], device=x.device).reshape(x.shape[1], 1, 1)
-    return (channel == 0).to(x.dtype), (channel > h).to(x.dtype)
+def channels_of(x: Tensor) -> Tensor:
+    """The number of each channel of x, (B, C, H, W)."""
+    return torch.arange(x.shape[1], device=x.device).reshape(x.shape[1], 1, 1)
 
 
 def cross_map_lrn2d(

@@ -17,9 +17,7 @@ __all__ = ["FUZZ"]
 def response_norm(name: str, rng: random.Random):
     ndim = 2 if name == "CrossMapLRN2d" else rng.choice([1, 2])
     shape = [rng.choice([0, 1, 2]), rng.choice([1, 2, 5, 9]), *(rng.choice([1, 3, 17]) for _ in range(ndim))]
-    x = torch.randn(*shape, dtype=torch.float64)
-    # The formula of CrossMapLRN2d takes 0 · x where channel 0 is meant, and hands a NaN to all channels.
-    x = x if name == "CrossMapLRN2d" else special(x, rng)
+    x = special(torch.randn(*shape, dtype=torch.float64), rng)
     options = {"alpha": rng.choice([1e-4, 0.5]), "beta": rng.choice([0.75, 0.75, 0.5]), "k": 1.0}
     return partial(getattr(nn, name), rng.choice([1, 2, 3, 4, 5, 12]), **options), (strided(x, rng),)
 
