@@ -141,10 +141,10 @@ def test_networks(name, few_rounds):
 
 
 def test_network_with_other_losses(few_rounds, monkeypatch):
-    forward = manualgrad.nn.ReLU.forward
-    monkeypatch.setattr(manualgrad.nn.ReLU, "forward", lambda self, x: 1.1 * forward(self, x))
-    with pytest.raises(RuntimeError, match="mlp: the loss of ours is"):
-        bench_network("mlp", batch_size=2)
+    forward = manualgrad.nn.AvgPool2d.forward
+    monkeypatch.setattr(manualgrad.nn.AvgPool2d, "forward", lambda self, x: 1.1 * forward(self, x))
+    with pytest.raises(RuntimeError, match="lenet5: the loss of ours is"):
+        bench_network("lenet5", batch_size=2)
 
 
 def test_missing_torchvision(capsys, tmp_path, few_rounds, monkeypatch):

@@ -145,4 +145,9 @@ class AddLayerNorm(nn.LayerNorm):
     """
 
     def forward(self, input: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        return add_layer_norm(input, residual, self.normalized_shape, self.weight, self.bias, self.eps)
+        options = (self.normalized_shape, self.weight, self.bias, self.eps)
+        both = isinstance(input, Tensor) and isinstance(residual, Tensor)
+        if both and input.dtype != residual.dtype:
+            s = add(input, residual)
+            return layer_norm(s, *options), s
+        return add_layer_norm(input, residual, *options)

@@ -238,7 +238,8 @@ def multi_head_attention_forward(
     alike = key.shape[:2] == value.shape[:2] if use_separate_proj_weight else key.shape == value.shape
     require(alike, f"key {list(key.shape)} does not match value {list(value.shape)}")
     # All three out of one product, and no key to put behind them: the heads are taken out of it at once.
-    together = query is key and key is value and bias_k is None and not use_separate_proj_weight
+    together = query is key and key is value and bias_k is None and in_proj_weight is not None
+    together = together and not use_separate_proj_weight
     if together:
         packed = _linear(query, cast(Tensor, in_proj_weight), in_proj_bias)
         q, k, v = apply(PackedHeadsFunction, packed.transpose(0, 1), num_heads)
