@@ -103,15 +103,20 @@ class EmbeddingCPU(EmbeddingFunction):
         return grad_weight, None, None, None, None
 
 
+@inlined
+def bounds(b, starts, places, bags, length):
+    """The first place of a bag, and the one behind its last: as ``starts`` says, or of equal length."""
+    if starts.size == 0:
+        return b * length, (b + 1) * length
+    return starts[b], starts[b + 1] if b + 1 < bags else places
+
+
 @compiled(share="places", bag="int64: places", p="places?", index="int64: places", starts="int64: bags?")
 def shares_of_bags(share, bag, p, index, starts, places, bags, length, mean, padding_idx):
     """The bag of each place, and the factor c with which it counts there."""
     T = share.dtype.type
     for b in prange(bags):
-        start = starts[b] if starts.size else b * length
-        stop = start + length
-        if starts.size:
-            stop = starts[b + 1] if b + 1 < bags else places
+        start, stop = bounds(b, starts, places, bags, length)
         kept = 0
         for n in range(start, stop):
             kept += index[n] != padding_idx
@@ -126,10 +131,7 @@ def shares_of_bags(share, bag, p, index, starts, places, bags, length, mean, pad
 def sums_of_bags(weight, index, starts, p, y, rows, width, places, bags, length, mean, padding_idx):
     T = weight.dtype.type
     for b in prange(bags):
-        start = starts[b] if starts.size else b * length
-        stop = start + length
-        if starts.size:
-            stop = starts[b + 1] if b + 1 < bags else places
+        start, stop = bounds(b, starts, places, bags, length)
         total = y[b]
         for d in range(total.size):
             total[d] = T(0)
@@ -170,10 +172,7 @@ def products_of_rows(g, weight, index, bag, grad_p, bags, rows, width, places, p
 def maxima_of_bags(weight, index, starts, y, row, rows, width, places, bags, length, padding_idx):
     T = weight.dtype.type
     for b in prange(bags):
-        start = starts[b] if starts.size else b * length
-        stop = start + length
-        if starts.size:
-            stop = starts[b + 1] if b + 1 < bags else places
+        start, stop = bounds(b, starts, places, bags, length)
         best, winner = y[b], row[b]
         kept = 0
         for n in range(start, stop):
