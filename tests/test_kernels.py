@@ -30,7 +30,10 @@ def cases_of_kernels(edges: bool = False) -> list:
 @pytest.fixture(autouse=True)
 def used(monkeypatch) -> set:
     """Kernels are taken for the smallest inputs too. Which ones were: the Functions whose forward ran."""
-    monkeypatch.setattr(sys.modules["manualgrad.kernels.cpu._jit"], "CHECKED", True)
+    cpu = "manualgrad.kernels.cpu"
+    monkeypatch.setattr(sys.modules[f"{cpu}._jit"], "CHECKED", True)
+    for name, value in {"PRODUCTS": 0, "LEAST": 1, "CACHE": 2**12}.items():
+        monkeypatch.setattr(sys.modules[f"{cpu}._winograd"], name, value)
     found = set()
 
     def watched(twin):

@@ -17,8 +17,8 @@ def convolution(ndim: int):
     def draw(rng: random.Random):
         groups = rng.choice([1, 1, 2])
         inputs, outputs = groups * rng.choice([1, 1, 2, 3, 4]), groups * rng.choice([1, 2, 3])
-        kernel = [rng.randint(1, 5 - ndim) for _ in range(ndim)]
         plain = rng.random() < 0.6
+        kernel = [3] * ndim if rng.random() < 0.3 else [rng.randint(1, 5 - ndim) for _ in range(ndim)]
         options = {
             "stride": 1 if plain else rng.randint(1, 3),
             "padding": [rng.randint(0, 3) for _ in range(ndim)],
