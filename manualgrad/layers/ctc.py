@@ -138,8 +138,8 @@ class CTCLossFunction(Function):
                log_softmax turns our gradient into it, since Σ_c Σ_u γ = 1, and leaves torch's as it is.
                Behind a log_softmax, where CTC belongs, both give the logits the same gradient.
                Where ℓ = ∞, γ is 0/0 = NaN, as in torch; with zero_infinity it is 0.
-    Shapes     x: (T, N, C);   targets: (N, S) or, one behind the other, (Σ S_n);   lengths: (N), tensors or
-               tuples;   α, β, e: (T, N, U) with S the largest target length, ``longest``;   ℓ: (N)
+    Shapes     x: (T, N, C);   targets: (N, S) or, one behind the other, (Σ S_n);   lengths: (N);
+               α, β, e: (T, N, U) with S the largest target length, ``longest``;   ℓ: (N)
     Saves      x, targets, lengths, α
     Source     Graves, Fernández, Gomez, Schmidhuber 2006, doi:10.1145/1143844.1143891
     """
@@ -158,39 +158,34 @@ class CTCLossFunction(Function):
     def forward(
         log_probs: Tensor,
         targets: Tensor,
-        input_lengths: Tensor | tuple[int, ...],
-        target_lengths: Tensor | tuple[int, ...],
+        input_lengths: Tensor,
+        target_lengths: Tensor,
         blank: int,
         reduction: str,
         zero_infinity: bool,
         longest: int,
     ):
-        steps, labels = (as_tensor(k, log_probs.device) for k in (input_lengths, target_lengths))
-        _, e, skip, last = CTCLossFunction.walk(log_probs, targets, labels, blank, longest)
+        _, e, skip, last = CTCLossFunction.walk(log_probs, targets, target_lengths, blank, longest)
         alpha = prefixes(e, skip)
-        log_p = log_likelihood(alpha, last, steps, labels)
+        log_p = log_likelihood(alpha, last, input_lengths, target_lengths)
         infinity = 0.0 if zero_infinity else float("inf")
         loss = torch.where(log_p < 0.1 * ZERO, infinity, -log_p)
         if reduction == "mean":
-            loss = (loss / labels.clamp(min=1)).mean()
+            loss = (loss / target_lengths.clamp(min=1)).mean()
         elif reduction == "sum":
             loss = loss.sum()
         return loss.to(log_probs.dtype), alpha
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        log_probs, targets, *lengths, ctx.blank, ctx.reduction, ctx.zero_infinity, ctx.longest = inputs
+        *tensors, ctx.blank, ctx.reduction, ctx.zero_infinity, ctx.longest = inputs
         _, alpha = output
         ctx.mark_non_differentiable(alpha)
-        ctx.lengths = [None if isinstance(k, Tensor) else k for k in lengths]
-        tensors = [k if isinstance(k, Tensor) else None for k in lengths]
-        ctx.save_for_backward(log_probs, targets, *tensors, alpha)
+        ctx.save_for_backward(*tensors, alpha)
 
     @staticmethod
     def backward(ctx, grad: Tensor, _alpha):
-        log_probs, targets, *lengths, alpha = ctx.saved_tensors
-        given = [numbers if k is None else k for k, numbers in zip(lengths, ctx.lengths)]
-        steps, labels = (as_tensor(k, log_probs.device) for k in given)
+        log_probs, targets, steps, labels, alpha = ctx.saved_tensors
         extended, e, skip, last = CTCLossFunction.walk(log_probs, targets, labels, ctx.blank, ctx.longest)
         if torch.is_grad_enabled():  # differentiated again: α is a function of x, not a constant
             alpha = prefixes(e, skip)
@@ -258,7 +253,8 @@ def ctc_loss(
     labels = targets if batched or targets.dim() != 1 else targets.unsqueeze(0)
     steps, counts = _lengths(input_lengths), _lengths(target_lengths)
     longest = _check(x, labels, steps, counts, blank)
-    arguments = (labels, steps, counts, blank, reduction, zero_infinity, longest)
+    lengths = (as_tensor(k, x.device) for k in (steps, counts))
+    arguments = (labels, *lengths, blank, reduction, zero_infinity, longest)
     check_floating("ctc_loss", log_probs=x)
     loss = apply(CTCLossFunction, x, *arguments, autocast=FLOAT32_ON_CPU)[0]
     return loss if batched or reduction != "none" else loss.squeeze(0)
@@ -310,21 +306,19 @@ def _check(
             f"ctc_loss: targets of shape {list(targets.shape)} must have a row for each of the {batch} "
             "sequences of log_probs"
         )
+    known = _known(target_lengths)
     for name, lengths, most in (
-        ("input_lengths", input_lengths, steps),
-        ("target_lengths", target_lengths, None),
+        ("input_lengths", _known(input_lengths), steps),
+        ("target_lengths", known, None),
     ):
-        for length in _known(lengths) or ():
+        for length in lengths or ():
             if length < 0 or (most is not None and length > most):
                 bound = "at least 0" if length < 0 else f"at most {most}, the steps of log_probs"
                 raise RuntimeError(f"ctc_loss: {name} must be {bound}, but got {length}")
-    return _longest(targets, target_lengths, classes)
+    return targets.shape[-1] if known is None else _longest(targets, known, classes)
 
 
-def _longest(targets: Tensor, target_lengths: Tensor | tuple[int, ...], classes: int) -> int:
-    known = _known(target_lengths)
-    if known is None:
-        return targets.shape[-1]
+def _longest(targets: Tensor, known: tuple[int, ...], classes: int) -> int:
     longest = max(known)
     if targets.dim() == 1 and sum(known) != targets.shape[0]:
         raise RuntimeError(
@@ -337,14 +331,13 @@ def _longest(targets: Tensor, target_lengths: Tensor | tuple[int, ...], classes:
             f"{targets.shape[1]} labels each"
         )
     if not transforming() and values_known(targets):
-        used = targets
-        if targets.dim() == 2:
-            used = targets[torch.arange(targets.shape[1]) < torch.tensor(known).unsqueeze(1)]
-        wrong = (used < 0) | (used >= classes)
+        wrong = (targets < 0) | (targets >= classes)
+        if targets.dim() == 2 and wrong.any():  # behind the length anything may stand
+            wrong &= torch.arange(targets.shape[1]) < torch.tensor(known).unsqueeze(1)
         if wrong.any():
             raise RuntimeError(
-                f"ctc_loss: the label {used[wrong][0].item()} in targets is no class; the {classes} classes "
-                "count from 0"
+                f"ctc_loss: the label {targets[wrong][0].item()} in targets is no class; the {classes} "
+                "classes count from 0"
             )
     return longest
 
