@@ -138,8 +138,8 @@ class CTCLossFunction(Function):
                log_softmax turns our gradient into it, since Σ_c Σ_u γ = 1, and leaves torch's as it is.
                Behind a log_softmax, where CTC belongs, both give the logits the same gradient.
                Where ℓ = ∞, γ is 0/0 = NaN, as in torch; with zero_infinity it is 0.
-    Shapes     x: (T, N, C);   targets: (N, S) or, one behind the other, (Σ S_n);   lengths: (N);
-               α, β, e: (T, N, U) with S the largest target length, ``longest``;   ℓ: (N)
+    Shapes     x: (T, N, C);   targets: (N, S) or, one behind the other, (Σ S_n);   lengths: (N), tensors or
+               tuples;   α, β, e: (T, N, U) with S the largest target length, ``longest``;   ℓ: (N)
     Saves      x, targets, lengths, α
     Source     Graves, Fernández, Gomez, Schmidhuber 2006, doi:10.1145/1143844.1143891
     """
@@ -158,34 +158,39 @@ class CTCLossFunction(Function):
     def forward(
         log_probs: Tensor,
         targets: Tensor,
-        input_lengths: Tensor,
-        target_lengths: Tensor,
+        input_lengths: Tensor | tuple[int, ...],
+        target_lengths: Tensor | tuple[int, ...],
         blank: int,
         reduction: str,
         zero_infinity: bool,
         longest: int,
     ):
-        _, e, skip, last = CTCLossFunction.walk(log_probs, targets, target_lengths, blank, longest)
+        steps, labels = (as_tensor(k, log_probs.device) for k in (input_lengths, target_lengths))
+        _, e, skip, last = CTCLossFunction.walk(log_probs, targets, labels, blank, longest)
         alpha = prefixes(e, skip)
-        log_p = log_likelihood(alpha, last, input_lengths, target_lengths)
+        log_p = log_likelihood(alpha, last, steps, labels)
         infinity = 0.0 if zero_infinity else float("inf")
         loss = torch.where(log_p < 0.1 * ZERO, infinity, -log_p)
         if reduction == "mean":
-            loss = (loss / target_lengths.clamp(min=1)).mean()
+            loss = (loss / labels.clamp(min=1)).mean()
         elif reduction == "sum":
             loss = loss.sum()
         return loss.to(log_probs.dtype), alpha
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *tensors, ctx.blank, ctx.reduction, ctx.zero_infinity, ctx.longest = inputs
+        log_probs, targets, *lengths, ctx.blank, ctx.reduction, ctx.zero_infinity, ctx.longest = inputs
         _, alpha = output
         ctx.mark_non_differentiable(alpha)
-        ctx.save_for_backward(*tensors, alpha)
+        ctx.lengths = [None if isinstance(k, Tensor) else k for k in lengths]
+        tensors = [k if isinstance(k, Tensor) else None for k in lengths]
+        ctx.save_for_backward(log_probs, targets, *tensors, alpha)
 
     @staticmethod
     def backward(ctx, grad: Tensor, _alpha):
-        log_probs, targets, steps, labels, alpha = ctx.saved_tensors
+        log_probs, targets, *lengths, alpha = ctx.saved_tensors
+        given = [numbers if k is None else k for k, numbers in zip(lengths, ctx.lengths)]
+        steps, labels = (as_tensor(k, log_probs.device) for k in given)
         extended, e, skip, last = CTCLossFunction.walk(log_probs, targets, labels, ctx.blank, ctx.longest)
         if torch.is_grad_enabled():  # differentiated again: α is a function of x, not a constant
             alpha = prefixes(e, skip)
@@ -253,8 +258,7 @@ def ctc_loss(
     labels = targets if batched or targets.dim() != 1 else targets.unsqueeze(0)
     steps, counts = _lengths(input_lengths), _lengths(target_lengths)
     longest = _check(x, labels, steps, counts, blank)
-    lengths = (as_tensor(k, x.device) for k in (steps, counts))
-    arguments = (labels, *lengths, blank, reduction, zero_infinity, longest)
+    arguments = (labels, steps, counts, blank, reduction, zero_infinity, longest)
     check_floating("ctc_loss", log_probs=x)
     loss = apply(CTCLossFunction, x, *arguments, autocast=FLOAT32_ON_CPU)[0]
     return loss if batched or reduction != "none" else loss.squeeze(0)

@@ -1,8 +1,9 @@
-"""Kernels of ``layers/ctc.py``: a sequence from its first step to its last, and the labels it has, no more.
+"""Kernels of ``layers/ctc.py``: a sequence is one task, and only its own steps and labels are computed.
 
 A step makes a row of α, or of β, from the row before: blanks and labels side by side, so that a whole row is
-one loop. Saved is what the formula saves. β is never in memory but for the row at work: as soon as it is
-known, γ is, and goes to its classes, in a row of the gradient that is filled with 0 just before.
+one loop. Of the three exponentials in a sum the largest is 1, and not computed. Saved is what the formula
+saves, for which α is filled up with ZERO. Of β only the row at work exists: γ is made from it at once, and
+goes to its classes in a row of the gradient that has just been filled with 0.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from ...layers.ctc import ZERO, CTCLossFunction
+from ...layers.ctc import ZERO, CTCLossFunction, as_tensor
 from .. import Twin, plain
 from ._jit import compiled, inlined
 from ._math import exp, log
@@ -21,14 +22,6 @@ __all__ = ["TWINS"]
 
 # Elements of α from which a team is faster than one thread: each costs several exponentials.
 CELLS = 4096
-# Rows are filled up to a multiple of this, so that all of them is computed in vectors.
-LANES = 8
-
-
-@inlined
-def filled_up(places):
-    """How long the rows are at work."""
-    return (places + LANES - 1) // LANES * LANES
 
 
 @inlined
@@ -98,10 +91,9 @@ def ctc_forward(
     losses = np.empty(batch)
     for n in prange(batch):
         labels = targets[first[n] : first[n] + target_lengths[n]]
-        used = 2 * labels.size + 1
-        size = filled_up(used)
+        size = 2 * labels.size + 1
         # In front of a row are two places where nothing comes from.
-        before, e, row = np.full(size + 2, T(ZERO)), np.zeros(size, x.dtype), np.empty(size, x.dtype)
+        before, e, row = np.full(size + 2, T(ZERO)), np.empty(size, x.dtype), np.empty(size, x.dtype)
         skip = np.empty(size, np.bool_)
         find_skips(labels, skip)
         for t in range(input_lengths[n]):
@@ -113,8 +105,8 @@ def ctc_forward(
                 log_sums(before[2:], before[1:-1], before[:-2], skip, row)
                 for u in range(size):
                     before[u + 2] = e[u] + row[u]
-            alpha[t, n, :used] = before[2 : used + 2]
-            alpha[t, n, used:] = T(ZERO)
+            alpha[t, n, :size] = before[2:]
+            alpha[t, n, size:] = T(ZERO)
         alpha[input_lengths[n] :, n] = T(ZERO)
         log_p = log_likelihood(alpha[:, n], input_lengths[n], labels.size)
         value = -log_p
@@ -140,17 +132,15 @@ def ctc_backward(
     first = first_labels(target_lengths, width)
     for n in prange(batch):
         labels = targets[first[n] : first[n] + target_lengths[n]]
-        used = 2 * labels.size + 1
-        size = filled_up(used)
+        size = 2 * labels.size + 1
         # Behind a row are two places from where nothing goes on.
-        after, e, beta = np.full(size + 2, T(ZERO)), np.zeros(size, x.dtype), np.full(size, T(ZERO))
-        gamma = np.empty(used, x.dtype)
-        skip = np.zeros(size + 2, np.bool_)
+        after, e, beta = np.full(size + 2, T(ZERO)), np.empty(size, x.dtype), np.full(size, T(ZERO))
+        gamma, skip = np.empty(size, x.dtype), np.empty(size + 2, np.bool_)
         find_skips(labels, skip)
         log_p = log_likelihood(alpha[:, n], input_lengths[n], labels.size)
         impossible = log_p < T(0.1 * ZERO)
         s = g[n % every] / T(max(labels.size, 1) * batch) if mean else g[n % every]
-        beta[max(used - 2, 0) : used] = T(0)
+        beta[max(size - 2, 0) :] = T(0)
         for t in range(steps - 1, -1, -1):
             start = t * step_stride + n * batch_stride
             grad = grad_x[start : start + classes]
@@ -161,7 +151,7 @@ def ctc_backward(
                 gamma[:] = T(0) if zero_infinity else T(np.nan)
             else:
                 a = alpha[t, n]
-                for u in range(used):
+                for u in range(size):
                     gamma[u] = exp(a[u] + beta[u] - log_p)
                 emit(x[start : start + classes], labels, blank, e)
                 for u in range(size):
@@ -180,8 +170,8 @@ class CTCLossCPU(CTCLossFunction):
     def forward(
         log_probs: Tensor,
         targets: Tensor,
-        input_lengths: Tensor,
-        target_lengths: Tensor,
+        input_lengths: Tensor | tuple[int, ...],
+        target_lengths: Tensor | tuple[int, ...],
         blank: int,
         reduction: str,
         zero_infinity: bool,
@@ -202,11 +192,12 @@ class CTCLossCPU(CTCLossFunction):
     def backward(ctx, grad: Tensor, _alpha):
         if not plain(grad):
             return CTCLossFunction.backward(ctx, grad, _alpha)
-        log_probs, targets, steps, labels, alpha = ctx.saved_tensors
+        log_probs, targets, *lengths, alpha = ctx.saved_tensors
+        given = [numbers if k is None else k for k, numbers in zip(lengths, ctx.lengths)]
         x, g = rows_of_classes(log_probs), grad.contiguous()
         grad_x = torch.empty_like(x)
         ctc_backward(
-            alpha, x, *as_arrays(targets, steps, labels), g, grad_x, *alpha.shape, x.shape[2],
+            alpha, x, *as_arrays(targets, *given), g, grad_x, *alpha.shape, x.shape[2],
             targets.numel(), g.numel(), *x.stride()[:2], width_of(targets), ctx.blank,
             ctx.reduction == "mean", ctx.zero_infinity,
         )  # fmt: skip
@@ -218,9 +209,9 @@ def rows_of_classes(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or x.transpose(0, 1).is_contiguous() else x.contiguous()
 
 
-def as_arrays(targets: Tensor, *lengths: Tensor) -> tuple[Tensor, ...]:
+def as_arrays(targets: Tensor, *lengths: Tensor | tuple[int, ...]) -> tuple[Tensor, ...]:
     """Whole numbers of 64 bits, one behind the other."""
-    return tuple(k.contiguous() for k in (targets.long(), *lengths))
+    return tuple(k.contiguous() for k in (targets.long(), *(as_tensor(k, targets.device) for k in lengths)))
 
 
 def width_of(targets: Tensor) -> int:
