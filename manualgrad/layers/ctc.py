@@ -310,21 +310,19 @@ def _check(
             f"ctc_loss: targets of shape {list(targets.shape)} must have a row for each of the {batch} "
             "sequences of log_probs"
         )
+    known = _known(target_lengths)
     for name, lengths, most in (
-        ("input_lengths", input_lengths, steps),
-        ("target_lengths", target_lengths, None),
+        ("input_lengths", _known(input_lengths), steps),
+        ("target_lengths", known, None),
     ):
-        for length in _known(lengths) or ():
+        for length in lengths or ():
             if length < 0 or (most is not None and length > most):
                 bound = "at least 0" if length < 0 else f"at most {most}, the steps of log_probs"
                 raise RuntimeError(f"ctc_loss: {name} must be {bound}, but got {length}")
-    return _longest(targets, target_lengths, classes)
+    return targets.shape[-1] if known is None else _longest(targets, known, classes)
 
 
-def _longest(targets: Tensor, target_lengths: Tensor | tuple[int, ...], classes: int) -> int:
-    known = _known(target_lengths)
-    if known is None:
-        return targets.shape[-1]
+def _longest(targets: Tensor, known: tuple[int, ...], classes: int) -> int:
     longest = max(known)
     if targets.dim() == 1 and sum(known) != targets.shape[0]:
         raise RuntimeError(
@@ -337,14 +335,13 @@ def _longest(targets: Tensor, target_lengths: Tensor | tuple[int, ...], classes:
             f"{targets.shape[1]} labels each"
         )
     if not transforming() and values_known(targets):
-        used = targets
-        if targets.dim() == 2:
-            used = targets[torch.arange(targets.shape[1]) < torch.tensor(known).unsqueeze(1)]
-        wrong = (used < 0) | (used >= classes)
+        wrong = (targets < 0) | (targets >= classes)
+        if targets.dim() == 2 and wrong.any():  # behind the length anything may stand
+            wrong &= torch.arange(targets.shape[1]) < torch.tensor(known).unsqueeze(1)
         if wrong.any():
             raise RuntimeError(
-                f"ctc_loss: the label {used[wrong][0].item()} in targets is no class; the {classes} classes "
-                "count from 0"
+                f"ctc_loss: the label {targets[wrong][0].item()} in targets is no class; the {classes} "
+                "classes count from 0"
             )
     return longest
 
