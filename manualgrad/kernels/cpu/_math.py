@@ -2,8 +2,8 @@
 
 Those of float32 are polynomials without branches, which the compiler turns into vector instructions; a call
 of the C library, as those of float64 are, stays a call, and is many times slower. They are within 4 units in
-the last place over all of float32 (Φ within 6), and right at infinities, where they overflow and where they
-vanish; NaN gives NaN. None may be compiled with reassociation allowed: it would take x − k·HIGH − k·LOW for
+the last place over all of float32, and right at infinities, where they overflow and where they vanish; NaN
+gives NaN. None may be compiled with reassociation allowed: it would take x − k·HIGH − k·LOW for
 x − k·(HIGH + LOW), and lose the digits that LOW is there for.
 
 The coefficients are those of the smallest largest relative error, found by Remez' exchange in 40 digits (the
@@ -150,19 +150,20 @@ def expm1_near_0(r):
 
 
 @inlined
-def exp_of_sum(x, low):
-    """e^(x + low), where low is small beside x"""
+def parts_of_exp(x, low):
+    """m, f and g: e^(x + low) = (1 + m) f g, where low is small beside x"""
     x = UNDERFLOW if x < UNDERFLOW else x
     x = OVERFLOW if x > OVERFLOW else x
     k, r = reduced(x, low)
-    # 2^k in two steps: in the first one there is none for k = 128, nor below −126.
+    # 2^k in two factors: there is no single one for k = 128, nor below −126.
     half = np.int32(k >> np.int32(1))
-    return (ONE + expm1_near_0(r)) * power_of_two(half) * power_of_two(np.int32(k - half))
+    return expm1_near_0(r), power_of_two(half), power_of_two(np.int32(k - half))
 
 
 @inlined
 def exp_32(x):
-    return exp_of_sum(x, ZERO)
+    m, f, g = parts_of_exp(x, ZERO)
+    return (ONE + m) * f * g
 
 
 @inlined
@@ -248,11 +249,15 @@ def normal_32(x):
     # Of a² a rounding error would be one of e^(−a²/2) as many times larger as a² is: it is taken exactly.
     high = np.int32(bits(a) & UPPER_HALF).view(np.float32)
     low = (a - high) * (a + high)
-    e = exp_of_sum(-HALF * (high * high), -HALF * low)
-    p = P0 + a * (P1 + a * (P2 + a * (P3 + a * P4)))
-    q = ONE + a * (Q1 + a * (Q2 + a * (Q3 + a * (Q4 + a * Q5))))
-    beyond = e * (p / q)
-    return e * RSQRT_2_PI_32, (beyond if x < ZERO else ONE - beyond)
+    m, f, g = parts_of_exp(-HALF * (high * high), -HALF * low)
+    # Even and odd powers apart, so that fewer roundings are behind each other.
+    s = a * a
+    p = P0 + (a * P1 + s * (P2 + a * P3 + s * P4))
+    q = (ONE + s * (Q2 + s * Q4)) + a * (Q1 + s * (Q3 + s * Q5))
+    # c (1 + m) as c + c m, which is rounded once.
+    c = p / q
+    beyond = (c + c * m) * f * g
+    return (RSQRT_2_PI_32 + RSQRT_2_PI_32 * m) * f * g, (beyond if x < ZERO else ONE - beyond)
 
 
 @inlined
