@@ -59,7 +59,7 @@ FUNCTIONS = {
     "log1p_exp": (_math.log1p_exp, lambda x: x.clamp(min=0) + torch.log1p(torch.exp(-x.abs())), 4),
     "sigmoid": (_math.sigmoid, torch.sigmoid, 4),
     "tanh": (_math.tanh, torch.tanh, 4),
-    "normal_cdf": (_math.normal_cdf, lambda x: 0.5 * torch.erfc(x * -math.sqrt(0.5)), 4),
+    "normal_cdf": (_math.normal_cdf, lambda x: 0.5 * torch.erfc(x * -math.sqrt(0.5)), 5),
     "normal_pdf": (_math.normal_pdf, normal_pdf, 4),
 }
 
