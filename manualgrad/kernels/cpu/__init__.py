@@ -17,6 +17,7 @@ from . import (
     distance,
     dropout,
     exponential,
+    fractional_pooling,
     gating,
     grid,
     instancenorm,
@@ -24,6 +25,7 @@ from . import (
     linear_activation,
     local_response,
     loss,
+    lp_pooling,
     max_pooling,
     multi_margin_loss,
     normalization,
@@ -34,6 +36,7 @@ from . import (
     softmax,
     sparse,
     sync_batchnorm,
+    unpooling,
     upsampling,
 )
 
@@ -53,6 +56,7 @@ TWINS: dict[type, Twin] = {
     **distance.TWINS,
     **dropout.TWINS,
     **exponential.TWINS,
+    **fractional_pooling.TWINS,
     **gating.TWINS,
     **grid.TWINS,
     **instancenorm.TWINS,
@@ -60,6 +64,7 @@ TWINS: dict[type, Twin] = {
     **linear_activation.TWINS,
     **local_response.TWINS,
     **loss.TWINS,
+    **lp_pooling.TWINS,
     **max_pooling.TWINS,
     **multi_margin_loss.TWINS,
     **normalization.TWINS,
@@ -70,5 +75,6 @@ TWINS: dict[type, Twin] = {
     **softmax.TWINS,
     **sparse.TWINS,
     **sync_batchnorm.TWINS,
+    **unpooling.TWINS,
     **upsampling.TWINS,
 }
