@@ -205,8 +205,9 @@ def adaptive_avg_pool_forward(x, y, planes, plane, size):
                     y[p, o_d, o_h, o] = total_of(whole[w:w_end]) / (count * (w_end - w))
 
 
-@compiled(g="planes, size[0], size[1], size[2]", grad_x="planes, plane[0], plane[1], plane[2]")
-def adaptive_avg_pool_backward(g, grad_x, planes, plane, size):
+# The gradient of x comes first: the work is to fill it, and windows may be few.
+@compiled(grad_x="planes, plane[0], plane[1], plane[2]", g="planes, size[0], size[1], size[2]")
+def adaptive_avg_pool_backward(grad_x, g, planes, plane, size):
     T = g.dtype.type
     overlap = plane[0] % size[0] != 0 or plane[1] % size[1] != 0
     for p in prange(planes):
@@ -312,7 +313,7 @@ class AdaptiveAvgPoolCPU(AdaptiveAvgPoolFunction):
         g = grad_y.contiguous()
         size = g.shape[-ndim:]
         grad_x = g.new_empty(*g.shape[:-ndim], *ctx.plane)
-        adaptive_avg_pool_backward(g, grad_x, g.numel() // math.prod(size), *merged(ctx.plane, size))
+        adaptive_avg_pool_backward(grad_x, g, g.numel() // math.prod(size), *merged(ctx.plane, size))
         return grad_x, None
 
 

@@ -1,6 +1,7 @@
 """Kernels of ``layers/fractional_pooling.py``: windows are placed and searched plane by plane.
 
-All axes are taken for three, the missing ones of length 1. Backward is that of max pooling with indices.
+All axes are taken for three, the missing ones of length 1. The rows of a row of windows compete place by
+place, and then the columns of each window. Backward is that of max pooling with indices.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ...layers.fractional_pooling import FractionalMaxPoolFunction, order_of_sam
 from .. import Twin, plain
 from ._jit import compiled
 from ._windows import inlined, three
-from .max_pooling import scattered
+from .max_pooling import champion, compete, scattered
 
 __all__ = ["TWINS"]
 
@@ -37,21 +38,16 @@ def place_windows(starts, u, length, kernel):
 
 
 @inlined
-def largest_of_windows(flat, starts, y, winner, row, plane, kernel, width):
-    T = flat.dtype.type
+def larger_of_two(best, number, starts, y, taken, tap):
+    """Of two neighbours each, as :func:`champion` chooses, without a branch."""
+    T = best.dtype.type
     for o in range(y.size):
-        place = corner = row + starts[o]
-        best = T(-np.inf)
-        for i in range(kernel[0]):
-            for j in range(kernel[1]):
-                first = corner + (i * plane[1] + j) * plane[2]
-                for k in range(width):
-                    v = flat[first + k]
-                    better = (v > best) | (v != v)
-                    best = v if better else best
-                    place = first + k if better else place
-        y[o] = best
-        winner[o] = place
+        a, b = best[starts[o]], best[starts[o] + 1]
+        n, m = number[starts[o]], number[starts[o] + 1]
+        second = (b > a) | ((b == a) & (m < n)) | ((b != b) & ((a == a) | (m >= n)))
+        y[o] = b if second else a
+        taken[o] = m if second else n
+        tap[o] = T(1) if second else T(0)
 
 
 @compiled(
@@ -61,19 +57,41 @@ def largest_of_windows(flat, starts, y, winner, row, plane, kernel, width):
     winner="int64: planes, size[0], size[1], size[2]",
 )
 def fractional_max_pool_forward(x, samples, y, winner, planes, axes, order, plane, size, kernel):
+    T = x.dtype.type
+    rows, width = kernel[0] * kernel[1], plane[2]
     for p in prange(planes):
         starts = np.zeros((3, max(size)), np.int64)
         for axis in range(3 - axes, 3):
             u = samples[p, order[axis] : order[axis] + 1]
             place_windows(starts[axis, : size[axis]], u, plane[axis], kernel[axis])
+        columns = starts[2, : size[2]]
+        # From the first row of a window to each of its rows.
+        ahead = np.empty(rows, np.int64)
+        for n in range(rows):
+            ahead[n] = (n // kernel[1] * plane[1] + n % kernel[1]) * width
+        best, new_best = np.empty(width, x.dtype), np.empty(width, x.dtype)
+        number, new_number = np.empty(width, x.dtype), np.empty(width, x.dtype)
+        taken, tap = np.empty(size[2], x.dtype), np.empty(size[2], x.dtype)
         for o_d in range(size[0]):
             for o_h in range(size[1]):
-                row = (starts[0, o_d] * plane[1] + starts[1, o_h]) * plane[2]
-                places = (starts[2], y[p, o_d, o_h], winner[p, o_d, o_h])
+                first = (starts[0, o_d] * plane[1] + starts[1, o_h]) * width
+                best[:] = x[p, first : first + width]
+                number[:] = 0
+                for n in range(1, rows):
+                    row = x[p, first + ahead[n] : first + ahead[n] + width]
+                    compete(row, T(n), best, number, new_best, new_number)
+                    best, new_best = new_best, best
+                    number, new_number = new_number, number
+                largest, place = y[p, o_d, o_h], winner[p, o_d, o_h]
                 if kernel[2] == 2:
-                    largest_of_windows(x[p], *places, row, plane, kernel, 2)
+                    larger_of_two(best, number, columns, largest, taken, tap)
                 else:
-                    largest_of_windows(x[p], *places, row, plane, kernel, kernel[2])
+                    for o in range(columns.size):
+                        w = columns[o]
+                        k = champion(best[w : w + kernel[2]], number[w : w + kernel[2]])
+                        largest[o], taken[o], tap[o] = best[w + k], number[w + k], k
+                for o in range(columns.size):
+                    place[o] = first + ahead[np.int64(taken[o])] + columns[o] + np.int64(tap[o])
 
 
 class FractionalMaxPoolCPU(FractionalMaxPoolFunction):

@@ -1,4 +1,4 @@
-"""Kernels of ``layers/unpooling.py``: a plane is filled, with zeros and its elements, while it is in the cache.
+"""Kernels of ``layers/unpooling.py``: a plane gets its zeros and its elements while it is in the cache.
 
 That the indices are inside of their planes is checked before, for all of them at once.
 """
@@ -17,8 +17,8 @@ from ._jit import compiled
 __all__ = ["TWINS"]
 
 
-@compiled(x="planes, count", index="int64: planes, count", y="planes, size")
-def unpool_forward(x, index, y, planes, count, size):
+@compiled(y="planes, size", x="planes, count", index="int64: planes, count")
+def unpool_forward(y, x, index, planes, count, size):
     for p in prange(planes):
         y[p, :] = 0
         for o in range(count):
@@ -38,7 +38,7 @@ class MaxUnpoolCPU(MaxUnpoolFunction):
         lead = x.shape[: -len(plane)]
         y = x.new_empty(*lead, *plane)
         planes = math.prod(lead)
-        unpool_forward(x.contiguous(), index.contiguous(), y, planes, x.numel() // planes, math.prod(plane))
+        unpool_forward(y, x.contiguous(), index.contiguous(), planes, x.numel() // planes, math.prod(plane))
         return y
 
     @staticmethod
