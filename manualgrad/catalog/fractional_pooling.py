@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..layers import fractional_pooling
+from .pooling import PLANES
 from .row import Layer
 from .samples import INF, NAN, case, constant, plane
 
@@ -41,7 +42,17 @@ def fractional_pooling_of(ndim: int) -> Layer:
     module = getattr(fractional_pooling, f"FractionalMaxPool{ndim}d")
     functional = getattr(fractional_pooling, f"fractional_max_pool{ndim}d")
     functions = (fractional_pooling.FractionalMaxPoolFunction,)
-    return Layer(module, functions, functional, tuple(cases), tuple(edges), saves_no_input=True, random=True)
+    sizes = tuple(case(2, output_ratio=ratio, inputs=x) for ratio, x in zip((0.5, 0.7, 0.7), PLANES[ndim]))
+    return Layer(
+        module,
+        functions,
+        functional,
+        tuple(cases),
+        tuple(edges),
+        saves_no_input=True,
+        random=True,
+        sizes=sizes,
+    )
 
 
 ROWS: tuple[Layer, ...] = tuple(fractional_pooling_of(ndim) for ndim in (2, 3))

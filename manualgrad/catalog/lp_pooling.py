@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..layers import lp_pooling
+from .pooling import PLANES
 from .row import Layer
 from .samples import INF, NAN, case, constant, plane, positive
 
@@ -41,7 +42,9 @@ def lp_pooling_of(ndim: int) -> Layer:
     edges += [case(p, 2, inputs=at) for p in (2, 3, 1.5, -1, INF, -INF) for at in (zeros, mixed)]
     module, functional = getattr(lp_pooling, f"LPPool{ndim}d"), getattr(lp_pooling, f"lp_pool{ndim}d")
     functions = (lp_pooling.LPPoolFunction, lp_pooling.MaxNormPoolFunction)
-    return Layer(module, functions, functional, tuple(cases), tuple(edges))
+    sizes = [case(2, 2, inputs=x) for x in PLANES[ndim][:2]]
+    sizes += [case(2, 3, stride=2, inputs=PLANES[ndim][2])]
+    return Layer(module, functions, functional, tuple(cases), tuple(edges), sizes=tuple(sizes))
 
 
 ROWS: tuple[Layer, ...] = tuple(lp_pooling_of(ndim) for ndim in (1, 2, 3))

@@ -68,7 +68,10 @@ def projection_gradients(
     grad_weight_ih = None if x is None else delta_ih.transpose(0, 1) @ x
     grad_weight_hh = delta_hh.transpose(0, 1) @ h.to(dtype) if needs[2] and h is not None else None
     grad_bias_ih = wide(delta_ih).sum(0).to(dtype) if needs[3] else None
-    grad_bias_hh = wide(delta_hh).sum(0).to(dtype) if needs[4] else None
+    grad_bias_hh = None
+    if needs[4]:
+        known = shared and grad_bias_ih is not None
+        grad_bias_hh = grad_bias_ih.clone() if known else wide(delta_hh).sum(0).to(dtype)
     return grad_x, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh
 
 

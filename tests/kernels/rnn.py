@@ -1,4 +1,4 @@
-"""Draws for ``kernels/cpu/rnn.py`` and ``kernels/cpu/rnn_cell.py`` (an RNNCell has no kernel)."""
+"""Draws for ``kernels/cpu/rnn.py`` and ``kernels/cpu/rnn_cell.py``."""
 
 from __future__ import annotations
 
@@ -48,12 +48,13 @@ def network(layer, cells: int, **choices):
     return draw
 
 
-def cell(layer, cells: int):
+def cell(layer, cells: int, **choices):
     """As :func:`network`, of one step."""
 
     def draw(rng: random.Random):
         features, count = rng.choice([1, 3, 8]), rng.choice([1, 2, 5, 16])
-        options = {"bias": rng.random() < 0.7}
+        options = {name: rng.choice(values) for name, values in choices.items()}
+        options["bias"] = rng.random() < 0.7
         batch = rng.choice([(), (0,), (1,), (5,)])
         x = numbers(rng, *batch, features)
         state = tuple(numbers(rng, *batch, count) for _ in range(cells))
@@ -76,6 +77,7 @@ FUZZ = {
     "RNN": network(nn.RNN, 1, nonlinearity=["tanh", "relu"]),
     "LSTM": network(nn.LSTM, 2, proj_size=[0, 0, 1]),
     "GRU": network(nn.GRU, 1),
+    "RNNCell": cell(nn.RNNCell, 1, nonlinearity=["tanh", "relu"]),
     "LSTMCell": cell(nn.LSTMCell, 2),
     "GRUCell": cell(nn.GRUCell, 1),
 }

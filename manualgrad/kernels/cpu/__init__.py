@@ -18,6 +18,7 @@ from . import (
     distance,
     dropout,
     exponential,
+    fractional_pooling,
     gating,
     grid,
     instancenorm,
@@ -25,6 +26,7 @@ from . import (
     linear_activation,
     local_response,
     loss,
+    lp_pooling,
     max_pooling,
     multi_margin_loss,
     normalization,
@@ -35,6 +37,7 @@ from . import (
     softmax,
     sparse,
     sync_batchnorm,
+    unpooling,
     upsampling,
 )
 
@@ -55,6 +58,7 @@ TWINS: dict[type, Twin] = {
     **distance.TWINS,
     **dropout.TWINS,
     **exponential.TWINS,
+    **fractional_pooling.TWINS,
     **gating.TWINS,
     **grid.TWINS,
     **instancenorm.TWINS,
@@ -62,6 +66,7 @@ TWINS: dict[type, Twin] = {
     **linear_activation.TWINS,
     **local_response.TWINS,
     **loss.TWINS,
+    **lp_pooling.TWINS,
     **max_pooling.TWINS,
     **multi_margin_loss.TWINS,
     **normalization.TWINS,
@@ -72,5 +77,6 @@ TWINS: dict[type, Twin] = {
     **softmax.TWINS,
     **sparse.TWINS,
     **sync_batchnorm.TWINS,
+    **unpooling.TWINS,
     **upsampling.TWINS,
 }

@@ -18,7 +18,7 @@ from ._jit import compiled
 from ._windows import inlined, inside, merged, side_by_side, three, windows
 from .batchnorm import CHUNK
 
-__all__ = ["TWINS"]
+__all__ = ["TWINS", "AvgPoolCPU", "shared_out", "takes_avg"]
 
 
 @inlined
@@ -205,8 +205,9 @@ def adaptive_avg_pool_forward(x, y, planes, plane, size):
                     y[p, o_d, o_h, o] = total_of(whole[w:w_end]) / (count * (w_end - w))
 
 
-@compiled(g="planes, size[0], size[1], size[2]", grad_x="planes, plane[0], plane[1], plane[2]")
-def adaptive_avg_pool_backward(g, grad_x, planes, plane, size):
+# The gradient of x comes first: the work is to fill it, and windows may be few.
+@compiled(grad_x="planes, plane[0], plane[1], plane[2]", g="planes, size[0], size[1], size[2]")
+def adaptive_avg_pool_backward(grad_x, g, planes, plane, size):
     T = g.dtype.type
     overlap = plane[0] % size[0] != 0 or plane[1] % size[1] != 0
     for p in prange(planes):
@@ -272,20 +273,27 @@ class AvgPoolCPU(AvgPoolFunction):
     def backward(ctx, grad_y: Tensor):
         if not plain(grad_y):
             return AvgPoolFunction.backward(ctx, grad_y)
-        kernel, stride, padding = ctx.kernel, ctx.stride, ctx.padding
-        ndim = len(kernel)
-        g = grad_y.contiguous()
-        size = g.shape[-ndim:]
-        # What no window reaches must be zero.
-        covered = side_by_side(ctx.plane, size, kernel, stride, padding)
-        covered = covered and all(o * k == length for length, o, k in zip(ctx.plane, size, kernel))
-        grad_x = g.new_empty(*g.shape[:-ndim], *ctx.plane)
-        avg_pool_backward(
-            g, grad_x, g.numel() // math.prod(size), three(ctx.plane, 1), three(size, 1), three(kernel, 1),
-            three(stride, 1), three(padding, 0), bool(ctx.count_include_pad), ctx.divisor_override or 0,
-            covered,
-        )  # fmt: skip
+        windows = (ctx.plane, ctx.kernel, ctx.stride, ctx.padding)
+        grad_x = shared_out(grad_y, *windows, bool(ctx.count_include_pad), ctx.divisor_override or 0)
         return grad_x, None, None, None, None, None, None
+
+
+def shared_out(
+    grad_y: Tensor, plane, kernel, stride, padding, count_include_pad: bool, divisor: int
+) -> Tensor:
+    """:func:`adjoint_of_mean`, plane by plane; ``divisor`` is 0 where the windows' sizes count."""
+    ndim = len(kernel)
+    g = grad_y.contiguous()
+    size = g.shape[-ndim:]
+    # What no window reaches must be zero.
+    covered = side_by_side(plane, size, kernel, stride, padding)
+    covered = covered and all(o * k == length for length, o, k in zip(plane, size, kernel))
+    grad_x = g.new_empty(*g.shape[:-ndim], *plane)
+    avg_pool_backward(
+        g, grad_x, g.numel() // math.prod(size), three(plane, 1), three(size, 1), three(kernel, 1),
+        three(stride, 1), three(padding, 0), count_include_pad, divisor, covered,
+    )  # fmt: skip
+    return grad_x
 
 
 class AdaptiveAvgPoolCPU(AdaptiveAvgPoolFunction):
@@ -305,7 +313,7 @@ class AdaptiveAvgPoolCPU(AdaptiveAvgPoolFunction):
         g = grad_y.contiguous()
         size = g.shape[-ndim:]
         grad_x = g.new_empty(*g.shape[:-ndim], *ctx.plane)
-        adaptive_avg_pool_backward(g, grad_x, g.numel() // math.prod(size), *merged(ctx.plane, size))
+        adaptive_avg_pool_backward(grad_x, g, g.numel() // math.prod(size), *merged(ctx.plane, size))
         return grad_x, None
 
 

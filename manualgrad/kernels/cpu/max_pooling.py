@@ -25,7 +25,7 @@ from .. import Twin, plain
 from ._jit import FASTMATH, compiled
 from ._windows import inlined, inside, merged, side_by_side, three, windows
 
-__all__ = ["TWINS", "scattered"]
+__all__ = ["TWINS", "champion", "compete", "scattered"]
 
 
 @inlined
@@ -339,8 +339,9 @@ def adaptive_max_pool_forward(x, y, winner, planes, plane, size):
                     winner[p, o_d, o_h, o] = (i * plane[1] + j) * plane[2] + k
 
 
-@compiled(g="planes, size", winner="int64: planes, size", grad_x="planes, plane")
-def scatter_backward(g, winner, grad_x, planes, size, plane):
+# The gradient of x comes first: the work is to fill it, and windows may be few.
+@compiled(grad_x="planes, plane", g="planes, size", winner="int64: planes, size")
+def scatter_backward(grad_x, g, winner, planes, size, plane):
     for p in prange(planes):
         grad_x[p, :] = 0
         for o in range(size):
@@ -442,7 +443,7 @@ def scattered(grad_y: Tensor, winner: Tensor, plane) -> Tensor:
     grad_x = grad_y.new_empty(*lead, *plane)
     planes = math.prod(lead)
     g, winner = grad_y.contiguous(), winner.contiguous()
-    scatter_backward(g, winner, grad_x, planes, g.numel() // planes, math.prod(plane))
+    scatter_backward(grad_x, g, winner, planes, g.numel() // planes, math.prod(plane))
     return grad_x
 
 

@@ -9,30 +9,22 @@ step started from is not gathered: it is the steps without the last one, and the
 from __future__ import annotations
 
 import torch
-from numba import prange
 from torch import Tensor
-from torch.nn.functional import linear
 
 from ...layers._network import BatchSizes
 from ...layers.rnn import GRUFunction, LSTMFunction, RNNFunction
 from .. import Twin, plain
-from ._jit import compiled
-from .rnn_cell import gru_backward, gru_forward, lstm_backward, lstm_forward
+from .rnn_cell import (
+    gru_backward,
+    gru_forward,
+    input_projection,
+    lstm_backward,
+    lstm_forward,
+    relu_step_backward,
+    tanh_step_backward,
+)
 
 __all__ = ["TWINS"]
-
-
-@compiled(h="n", eta="n", delta="n")
-def tanh_step_backward(h, eta, delta, n):
-    T = h.dtype.type
-    for i in prange(n):
-        delta[i] = eta[i] * (T(1) - h[i] * h[i])
-
-
-@compiled(h="n", eta="n", delta="n")
-def relu_step_backward(h, eta, delta, n):
-    for i in prange(n):
-        delta[i] = 0 if h[i] <= 0 else eta[i]
 
 
 def in_order(steps: int, reverse: bool) -> list[tuple[int, int]]:
@@ -50,13 +42,6 @@ def by_step(x: Tensor, batch_sizes: BatchSizes) -> tuple[Tensor, ...]:
 def copied(x: Tensor) -> Tensor:
     """A copy to add to."""
     return x.clone(memory_format=torch.contiguous_format)
-
-
-def input_projection(x, weight_ih, bias_ih, bias_hh=None) -> Tensor:
-    """W_ih x + b_ih + b_hh"""
-    if bias_ih is None or bias_hh is None:
-        return linear(x, weight_ih, bias_hh if bias_ih is None else bias_ih)
-    return linear(x, weight_ih, bias_ih + bias_hh)
 
 
 def gradients(needs, delta_ih: Tensor, delta_hh: Tensor, x, weight_ih, initial, states, batch, reverse):

@@ -10,13 +10,23 @@ from __future__ import annotations
 import torch
 from numba import prange
 from torch import Tensor
+from torch.nn.functional import linear
 
-from ...layers.rnn_cell import GRUCellFunction, LSTMCellFunction, projection_gradients
+from ...layers.rnn_cell import GRUCellFunction, LSTMCellFunction, RNNCellFunction, projection_gradients
 from .. import Twin, plain
 from ._jit import compiled
 from ._math import sigmoid, tanh
 
-__all__ = ["TWINS", "gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
+__all__ = [
+    "TWINS",
+    "gru_backward",
+    "gru_forward",
+    "input_projection",
+    "lstm_backward",
+    "lstm_forward",
+    "relu_step_backward",
+    "tanh_step_backward",
+]
 
 # A step is small, and a team takes time to meet: from here on it pays.
 GRAIN = 32768
@@ -116,6 +126,53 @@ def gru_backward(gates, h, eta, delta_ih, delta_hh, grad_h, rows, count):
                 delta_hh[row, k, i] = delta_ih[row, k, i]
 
 
+@compiled(h="n", eta="n", delta="n")
+def tanh_step_backward(h, eta, delta, n):
+    T = h.dtype.type
+    for i in prange(n):
+        delta[i] = eta[i] * (T(1) - h[i] * h[i])
+
+
+@compiled(h="n", eta="n", delta="n")
+def relu_step_backward(h, eta, delta, n):
+    for i in prange(n):
+        delta[i] = 0 if h[i] <= 0 else eta[i]
+
+
+def input_projection(x, weight_ih, bias_ih, bias_hh=None) -> Tensor:
+    """W_ih x + b_ih + b_hh"""
+    if bias_ih is None or bias_hh is None:
+        return linear(x, weight_ih, bias_hh if bias_ih is None else bias_ih)
+    return linear(x, weight_ih, bias_ih + bias_hh)
+
+
+class RNNCellCPU(RNNCellFunction):
+    @staticmethod
+    def forward(
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor | None,
+        bias_hh: Tensor | None,
+        h: Tensor,
+        relu: bool,
+    ):
+        a = input_projection(x, weight_ih, bias_ih, bias_hh).addmm_(h, weight_hh.t())
+        return a.relu_() if relu else a.tanh_()
+
+    @staticmethod
+    def backward(ctx, grad_y: Tensor):
+        if not plain(grad_y):
+            return RNNCellFunction.backward(ctx, grad_y)
+        x, h, weight_ih, weight_hh, y = ctx.saved_tensors
+        delta = torch.empty_like(y)
+        step = relu_step_backward if ctx.relu else tanh_step_backward
+        step(y, grad_y.contiguous(), delta, y.numel())
+        grad_h = delta @ weight_hh if ctx.needs_input_grad[5] else None
+        grads = projection_gradients(ctx.needs_input_grad, delta, delta, x, h, weight_ih, y.dtype)
+        return *grads, grad_h, None
+
+
 class LSTMCellCPU(LSTMCellFunction):
     @staticmethod
     def forward(
@@ -127,9 +184,7 @@ class LSTMCellCPU(LSTMCellFunction):
         h: Tensor,
         c: Tensor,
     ):
-        a = torch.nn.functional.linear(x, weight_ih, bias_ih).addmm_(h, weight_hh.t())
-        if bias_hh is not None:
-            a += bias_hh
+        a = input_projection(x, weight_ih, bias_ih, bias_hh).addmm_(h, weight_hh.t())
         rows, count = h.shape
         h_next, c_next = x.new_empty(rows, count), x.new_empty(rows, count)
         lstm_forward(a, c.contiguous(), c_next, h_next, rows, count)
@@ -164,8 +219,7 @@ class GRUCellCPU(GRUCellFunction):
         bias_hh: Tensor | None,
         h: Tensor,
     ):
-        a_ih = torch.nn.functional.linear(x, weight_ih, bias_ih)
-        a_hh = torch.nn.functional.linear(h, weight_hh, bias_hh)
+        a_ih, a_hh = linear(x, weight_ih, bias_ih), linear(h, weight_hh, bias_hh)
         rows, count = h.shape
         h_next, gates = x.new_empty(rows, count), x.new_empty(rows, 4 * count)
         gru_forward(a_ih, a_hh, h.contiguous(), h_next, gates, rows, count)
@@ -184,4 +238,8 @@ class GRUCellCPU(GRUCellFunction):
         return *projection_gradients(needs, delta_ih, delta_hh, x, h, weight_ih, gates.dtype), grad_h
 
 
-TWINS = {LSTMCellFunction: Twin(LSTMCellCPU), GRUCellFunction: Twin(GRUCellCPU)}
+TWINS = {
+    RNNCellFunction: Twin(RNNCellCPU),
+    LSTMCellFunction: Twin(LSTMCellCPU),
+    GRUCellFunction: Twin(GRUCellCPU),
+}
