@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -42,20 +42,20 @@ def head_column(target: Tensor, cutoffs: Sequence[int]) -> Tensor:
     return column
 
 
-def score(log_p: Tensor, column: Tensor) -> Tensor:
-    """log p_{n, column_n}. Shapes (M, C), (M) -> (M)."""
-    return log_p.gather(1, column.unsqueeze(1)).squeeze(1)
+def score(logits: Tensor, column: Tensor) -> Tensor:
+    """log softmax(logits)_{n, column_n}. Shapes (M, C), (M) -> (M)."""
+    return torch.log_softmax(wide(logits), 1).gather(1, column.unsqueeze(1)).squeeze(1)
 
 
-def slope(p: Tensor, column: Tensor) -> Tensor:
-    """D_nc = p_nc − δ_{c, column_n}: how −:func:`score` changes with the logits."""
-    column = column.unsqueeze(1)
-    return p.scatter_add(1, column, p.new_full(column.shape, -1))
+def slope(logits: Tensor, column: Tensor) -> Tensor:
+    """D_nc = softmax(logits)_nc − δ_{c, column_n}: how −:func:`score` changes with the logits."""
+    p, column = torch.softmax(wide(logits), 1), column.unsqueeze(1)
+    return p.scatter_add(1, column, p.new_full(column.shape, -1)).to(logits.dtype)
 
 
-def log_probabilities(logits: Tensor) -> Tensor:
-    """log p = log softmax(logits), in the precision of sums."""
-    return torch.log_softmax(wide(logits), 1)
+def score_and_slope(logits: Tensor, column: Tensor, keep: bool) -> tuple[Tensor, Tensor | None]:
+    """Both, or the score alone. A kernel has its own."""
+    return score(logits, column), slope(logits, column) if keep else None
 
 
 def members(
@@ -65,6 +65,31 @@ def members(
     if rows is not None:
         x, target = x.index_select(0, rows), target.index_select(0, rows)
     return x, (target - low).clamp(0, high - low - 1), (target >= low) & (target < high)
+
+
+def scores_and_slopes(
+    score_and_slope: Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]],
+    x: Tensor,
+    head_weight: Tensor,
+    head_bias: Tensor | None,
+    target: Tensor,
+    cutoffs: tuple[int, ...],
+    keep: bool,
+    clusters: Sequence[Any],
+) -> tuple[Tensor, list[Tensor]]:
+    """y, and with ``keep`` D and the D_k of the clusters in use."""
+    h = nn.functional.linear(x, head_weight, head_bias)
+    y, d = score_and_slope(h, head_column(target, cutoffs), keep)
+    slopes = [d]
+    for (low, high), (p, q, rows) in zip(pairwise(cutoffs), triples(clusters)):
+        if rows is not None and not rows.numel():
+            continue
+        part, column, inside = members(x, target, rows, low, high)
+        more, d = score_and_slope(part @ p.T @ q.T, column, keep)
+        more = torch.where(inside, more, 0)
+        y = y + more if rows is None else y.index_add(0, rows, more)
+        slopes.append(d)
+    return y, [d for d in slopes if d is not None]
 
 
 class AdaptiveLogSoftmaxWithLossFunction(Function):
@@ -78,8 +103,8 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
                    y_n = log softmax(h_n)_{S + k − 1} + log softmax(u_kn)_{t_n − c_k}
                L_mean = −Σ_n y_n / N.   Only the samples of a cluster need its u_k.
     Backward   g_n = ∂L/∂L_mean / N − ∂L/∂y_n.  −log softmax(z)_j has the slope softmax(z)_c − δ_cj, so
-                   ∂L/∂h_nc = g_n D_nc,     D_nc = softmax(h_n)_c − δ_{c, column_n},  column_n = t_n or S + k − 1
-                   ∂L/∂u_knc = g_n D_knc,   D_knc = softmax(u_kn)_c − δ_{c, t_n − c_k}, if n is in cluster k
+                   ∂L/∂h_nc = g_n D_nc      D_nc = softmax(h_n)_c − δ_{c, j_n},  j_n = t_n or S + k − 1
+                   ∂L/∂u_knc = g_n D_knc    D_knc = softmax(u_kn)_c − δ_{c, t_n − c_k},  n in cluster k
                and by the affine maps (linear.py), with g_n where the fewest numbers are to be multiplied,
                    ∂L/∂H = Dᵀ (g x)          ∂L/∂b = Dᵀ g              ∂L/∂Q_k = D_kᵀ (g v_k)
                    ∂L/∂v_k = g (D_k Q_k)     ∂L/∂P_k = (∂L/∂v_k)ᵀ x
@@ -102,19 +127,9 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
         dtype: torch.dtype,
         *clusters: Tensor | None,
     ):
-        column = head_column(target, cutoffs)
-        log_p = log_probabilities(nn.functional.linear(x, head_weight, head_bias))
-        y = score(log_p, column)
-        slopes = [slope(log_p.exp_(), column).to(x.dtype)] if keep else []
-        for (low, high), (p, q, rows) in zip(pairwise(cutoffs), triples(clusters)):
-            if rows is not None and not rows.numel():
-                continue
-            part, column, inside = members(x, target, rows, low, high)
-            log_p = log_probabilities(part @ p.T @ q.T)
-            more = torch.where(inside, score(log_p, column), 0)
-            y = y + more if rows is None else y.index_add(0, rows, more)
-            if keep:
-                slopes.append(slope(log_p.exp_(), column).to(x.dtype))
+        y, slopes = scores_and_slopes(
+            score_and_slope, x, head_weight, head_bias, target, cutoffs, keep, clusters
+        )
         return own(y.to(dtype)), -y.mean().to(dtype), *slopes
 
     @staticmethod
@@ -137,8 +152,8 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
         g = (wide(grad_mean) / x.shape[0] - wide(grad_y)).unsqueeze(1)
         d = next(kept, None)
         if d is None:
-            log_p = log_probabilities(nn.functional.linear(x, head_weight, head_bias))
-            d = slope(log_p.exp(), head_column(target, ctx.cutoffs)).to(x.dtype)
+            h = nn.functional.linear(x, head_weight, head_bias)
+            d = slope(h, head_column(target, ctx.cutoffs))
         grad_x = g * wide(d @ head_weight)
         grad_head = (d.T @ (g * wide(x)).to(x.dtype)).to(head_weight.dtype)
         grad_bias = None if ctx.bias_dtype is None else (wide(d).T @ g).squeeze(1).to(ctx.bias_dtype)
@@ -152,7 +167,7 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
             v = part @ p.T
             d = next(kept, None)
             if d is None:
-                d = slope(log_probabilities(v @ q.T).exp(), column).to(x.dtype)
+                d = slope(v @ q.T, column)
             of_members = torch.where(inside.unsqueeze(1), g if rows is None else g.index_select(0, rows), 0)
             grad_v = (of_members * wide(d @ q)).to(x.dtype)
             more = wide(grad_v @ p)

@@ -44,6 +44,22 @@ def total_weight(target, weight, ignore_index):
     return total
 
 
+@inlined
+def log_sum_exp(zs):
+    T = zs.dtype.type
+    most, total = T(0), T(0)
+    for c in range(zs.size):
+        total += exp(zs[c])
+    if not SMALL < total < LARGE:
+        most, total = T(-np.inf), T(0)
+        for c in range(zs.size):
+            most = max(most, zs[c])
+        most = most if abs(most) < np.inf else T(0)
+        for c in range(zs.size):
+            total += exp(zs[c] - most)
+    return np.log(total) + most
+
+
 @compiled(
     z="rows, classes, inner", target="int64: rows, inner", weight="classes?", logsumexp="rows, inner",
     loss="every",
@@ -66,17 +82,7 @@ def cross_entropy_forward(
         log_p = np.zeros(width, z.dtype)  # Σ_c weight_c log p_c, for smoothing
         if inner == 1:
             zs = z[row].ravel()
-            most, total = T(0), T(0)
-            for c in range(classes):
-                total += exp(zs[c])
-            if not SMALL < total < LARGE:
-                most, total = T(-np.inf), T(0)
-                for c in range(classes):
-                    most = max(most, zs[c])
-                most = most if abs(most) < np.inf else T(0)
-                for c in range(classes):
-                    total += exp(zs[c] - most)
-            lse[0] = np.log(total) + most
+            lse[0] = log_sum_exp(zs)
             if smoothing > 0:
                 if weight.size:
                     for c in range(classes):
