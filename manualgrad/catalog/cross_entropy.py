@@ -82,7 +82,7 @@ ROWS: tuple[Layer, ...] = (
         ),
         sizes=(
             case(inputs=(real(128, 10), index(128, high=10))),
-            case(inputs=(real(1024, 1000), index(1024, high=1000))),
+            case(inputs=(real(256, 1000), index(256, high=1000))),
             case(inputs=(real(256, 32000), index(256, high=32000))),
         ),
     ),

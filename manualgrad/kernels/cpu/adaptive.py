@@ -6,6 +6,7 @@ and then its slope takes its place: there is one memory of that size, written tw
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
@@ -26,16 +27,15 @@ def score_rows(z, column, score, rows, classes, keep, ignore_index):
     T = z.dtype.type
     for row in prange(rows):
         zs = z[row]
-        if column[row] == ignore_index:
-            score[row] = T(0)
-            if keep:
-                zs[:] = T(0)
-        else:
-            lse = log_sum_exp(zs)
-            score[row] = zs[column[row]] - lse
-            if keep:
-                for c in range(classes):
-                    zs[c] = exp(zs[c] - lse)
+        ignored = column[row] == ignore_index
+        lse = log_sum_exp(zs)
+        lse = lse if lse < np.inf else T(np.nan)
+        score[row] = T(0) if ignored else zs[column[row]] - lse
+        if keep:
+            counts = T(0) if ignored else T(1)
+            for c in range(classes):
+                zs[c] = counts * exp(zs[c] - lse)
+            if not ignored:
                 zs[column[row]] -= T(1)
 
 
