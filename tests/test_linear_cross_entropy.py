@@ -122,9 +122,9 @@ def test_options_that_contradict_each_other():
 def test_a_slope_that_was_kept(mode, weighted, reduction):
     """Where the logits are no larger than the weight: once, again, batched and differentiated."""
     x, weight, bias = (
-        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 4), (5, 4), (5,))
+        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((9, 12), (5, 12), (5,))
     )
-    target = torch.tensor([0, -100, 4])
+    target = torch.tensor([0, -100, 4] * 3)
     options = {"weight": torch.rand(5).double(), "label_smoothing": 0.1} if weighted else {}
 
     def loss(F, x, weight, bias):
@@ -135,7 +135,7 @@ def test_a_slope_that_was_kept(mode, weighted, reduction):
     with kernels(mode):
         ours, theirs = (loss(F, x, weight, bias) for F in (functional, torch.nn.functional))
         node = ours.grad_fn.next_functions[0][0] if reduction == "none" else ours.grad_fn
-        assert node.saved_tensors[-1].shape == (3, 5)
+        assert node.saved_tensors[-1].shape == (9, 5)
         several = torch.randn(2, *ours.shape, dtype=torch.float64)
         for batched, g in ((False, several[0]), (True, several)):
             found, expected = (
