@@ -41,6 +41,7 @@ __all__ = [
     "own",
     "transforming",
     "values_known",
+    "wants_gradient",
     "wide",
     "wide_dtype",
 ]
@@ -108,6 +109,11 @@ def autocasting(x: Tensor) -> bool:
 def transforming() -> bool:
     """Whether torch.compile traces or a torch.func transform runs: values cannot be looked at then."""
     return functorch_active() or is_compiling()
+
+
+def wants_gradient(*tensors: Tensor | None) -> bool:
+    """Whether a layer of ``tensors`` will be asked for a gradient, and may keep something for it."""
+    return grad_enabled() and not transforming() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def values_known(x: Tensor) -> bool:

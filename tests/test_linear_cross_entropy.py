@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from manualgrad import functional, nn
+from manualgrad import functional, kernels, nn
 
 Options = nn.LinearCrossEntropyOptions
 
@@ -114,3 +114,36 @@ def test_options_that_contradict_each_other():
             F.linear_cross_entropy(
                 torch.randn(8, 2), torch.randn(9, 2), torch.zeros(8, dtype=torch.long), options=options
             )
+
+
+@pytest.mark.parametrize("mode", ["auto", "formula"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_a_slope_that_was_kept(mode, weighted, reduction):
+    """Where the logits are no larger than the weight: once, again, batched and differentiated."""
+    x, weight, bias = (
+        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((9, 12), (5, 12), (5,))
+    )
+    target = torch.tensor([0, -100, 4] * 3)
+    options = {"weight": torch.rand(5).double(), "label_smoothing": 0.1} if weighted else {}
+
+    def loss(F, x, weight, bias):
+        return F.linear_cross_entropy(
+            x, weight, target, linear_bias=bias, reduction=reduction, **options
+        )  # fmt: skip
+
+    with kernels(mode):
+        ours, theirs = (loss(F, x, weight, bias) for F in (functional, torch.nn.functional))
+        node = ours.grad_fn.next_functions[0][0] if reduction == "none" else ours.grad_fn
+        assert node.saved_tensors[-1].shape == (9, 5)
+        several = torch.randn(2, *ours.shape, dtype=torch.float64)
+        for batched, g in ((False, several[0]), (True, several)):
+            found, expected = (
+                torch.autograd.grad(
+                    y, (x, weight, bias), g, retain_graph=True, is_grads_batched=batched
+                )
+                for y in (ours, theirs)
+            )  # fmt: skip
+            assert_close(found, expected)
+        assert_close(ours, theirs)
+        assert torch.autograd.gradgradcheck(lambda *tensors: loss(functional, *tensors), (x, weight, bias))

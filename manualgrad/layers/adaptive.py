@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.adaptive import _ASMoutput
 
-from ..function import LOW, Function, apply, check_tensors, own, transforming, values_known, wide
+from ..function import (
+    LOW,
+    Function,
+    apply,
+    check_tensors,
+    own,
+    transforming,
+    values_known,
+    wants_gradient,
+    wide,
+)
 from .arithmetic import add, concatenate, index_select
 from .cross_entropy import nll_loss
 from .linear import Linear, linear
@@ -37,11 +47,15 @@ def score(logits: Tensor, column: Tensor) -> Tensor:
     return torch.log_softmax(wide(logits), 1).gather(1, column.unsqueeze(1)).squeeze(1)
 
 
-def score_slope(logits: Tensor, column: Tensor, g: Tensor) -> Tensor:
-    """∂L/∂logits of :func:`score` from g = ∂L/∂score:  g_n (δ_{c, column_n} − softmax_nc)."""
-    p = torch.softmax(wide(logits), 1)
-    g = g.unsqueeze(1)
-    return (-g * p).scatter_add(1, column.unsqueeze(1), g).to(logits.dtype)
+def slope(logits: Tensor, column: Tensor) -> Tensor:
+    """D_nc = softmax(logits)_nc − δ_{c, column_n}: how −:func:`score` changes with the logits."""
+    p, column = torch.softmax(wide(logits), 1), column.unsqueeze(1)
+    return p.scatter_add(1, column, p.new_full(column.shape, -1)).to(logits.dtype)
+
+
+def score_and_slope(logits: Tensor, column: Tensor, keep: bool) -> tuple[Tensor, Tensor | None]:
+    """Both, or the score alone. A kernel has its own."""
+    return score(logits, column), slope(logits, column) if keep else None
 
 
 def members(
@@ -51,6 +65,31 @@ def members(
     if rows is not None:
         x, target = x.index_select(0, rows), target.index_select(0, rows)
     return x, (target - low).clamp(0, high - low - 1), (target >= low) & (target < high)
+
+
+def scores_and_slopes(
+    score_and_slope: Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]],
+    x: Tensor,
+    head_weight: Tensor,
+    head_bias: Tensor | None,
+    target: Tensor,
+    cutoffs: tuple[int, ...],
+    keep: bool,
+    clusters: Sequence[Any],
+) -> tuple[Tensor, list[Tensor]]:
+    """y, and with ``keep`` D and the D_k of the clusters in use."""
+    h = nn.functional.linear(x, head_weight, head_bias)
+    y, d = score_and_slope(h, head_column(target, cutoffs), keep)
+    slopes = [d]
+    for (low, high), (p, q, rows) in zip(pairwise(cutoffs), triples(clusters)):
+        if rows is not None and not rows.numel():
+            continue
+        part, column, inside = members(x, target, rows, low, high)
+        more, d = score_and_slope(part @ p.T @ q.T, column, keep)
+        more = torch.where(inside, more, 0)
+        y = y + more if rows is None else y.index_add(0, rows, more)
+        slopes.append(d)
+    return y, [d for d in slopes if d is not None]
 
 
 class AdaptiveLogSoftmaxWithLossFunction(Function):
@@ -63,17 +102,17 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
                    y_n = log softmax(h_n)_{t_n},    or
                    y_n = log softmax(h_n)_{S + k − 1} + log softmax(u_kn)_{t_n − c_k}
                L_mean = −Σ_n y_n / N.   Only the samples of a cluster need its u_k.
-    Backward   g_n = ∂L/∂y_n − ∂L/∂L_mean / N.  A score log softmax(z)_j has the slope δ_cj − softmax(z)_c, so
-                   ∂L/∂h_nc = g_n (δ_{c, column_n} − softmax(h_n)_c),   column_n = t_n or S + k − 1
-                   ∂L/∂u_knc = g_n (δ_{c, t_n − c_k} − softmax(u_kn)_c) for n in cluster k, else 0
-               and by the affine maps (linear.py)
-                   ∂L/∂H = (∂L/∂h)ᵀ x      ∂L/∂b = Σ_n ∂L/∂h_n      ∂L/∂Q_k = (∂L/∂u_k)ᵀ v_k
-                   ∂L/∂v_k = ∂L/∂u_k Q_k   ∂L/∂P_k = (∂L/∂v_k)ᵀ x
-                   ∂L/∂x = ∂L/∂h H + Σ_k ∂L/∂v_k P_k
+    Backward   g_n = ∂L/∂L_mean / N − ∂L/∂y_n.  −log softmax(z)_j has the slope softmax(z)_c − δ_cj, so
+                   ∂L/∂h_nc = g_n D_nc      D_nc = softmax(h_n)_c − δ_{c, j_n},  j_n = t_n or S + k − 1
+                   ∂L/∂u_knc = g_n D_knc    D_knc = softmax(u_kn)_c − δ_{c, t_n − c_k},  n in cluster k
+               and by the affine maps (linear.py), with g_n where the fewest numbers are to be multiplied,
+                   ∂L/∂H = Dᵀ (g x)          ∂L/∂b = Dᵀ g              ∂L/∂Q_k = D_kᵀ (g v_k)
+                   ∂L/∂v_k = g (D_k Q_k)     ∂L/∂P_k = (∂L/∂v_k)ᵀ x
+                   ∂L/∂x = g (D H) + Σ_k ∂L/∂v_k P_k
     Shapes     x: (N, I);   t: (N), integers in [0, c_{K+1});   H: (S + K, I);   b: (S + K) or None;
                P_k: (I_k, I);   Q_k: (c_{k+1} − c_k, I_k);   rows_k: which n are in cluster k, or None where
                values cannot be looked at: then all are computed, and masked;   y: (N)
-    Saves      x, t, rows_k and the weights
+    Saves      x, t, rows_k and the weights;  with ``keep``, where all rows_k are known, also D and the D_k
     Source     Grave, Joulin, Cissé, Grangier, Jégou 2016, arXiv:1609.04309
     """
 
@@ -84,36 +123,40 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
         head_bias: Tensor | None,
         target: Tensor,
         cutoffs: tuple[int, ...],
+        keep: bool,
         dtype: torch.dtype,
         *clusters: Tensor | None,
     ):
-        y = score(nn.functional.linear(x, head_weight, head_bias), head_column(target, cutoffs))
-        for (low, high), (p, q, rows) in zip(pairwise(cutoffs), triples(clusters)):
-            if rows is not None and not rows.numel():
-                continue
-            part, column, inside = members(x, target, rows, low, high)
-            more = torch.where(inside, score(part @ p.T @ q.T, column), 0)
-            y = y + more if rows is None else y.index_add(0, rows, more)
-        return own(y.to(dtype)), -y.mean().to(dtype)
+        y, slopes = scores_and_slopes(
+            score_and_slope, x, head_weight, head_bias, target, cutoffs, keep, clusters
+        )
+        return own(y.to(dtype)), -y.mean().to(dtype), *slopes
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        x, head_weight, head_bias, target, ctx.cutoffs, _, *clusters = inputs
+        x, head_weight, head_bias, target, ctx.cutoffs, _, _, *clusters = inputs
+        _, _, *slopes = output
+        ctx.mark_non_differentiable(*slopes)
         unused = [rows is not None and not rows.numel() for _, _, rows in triples(clusters)]
         ctx.bias_dtype = None if head_bias is None else head_bias.dtype
         kept = [None if unused[k // 3] else c for k, c in enumerate(clusters)]
         ctx.unused = unused
-        ctx.save_for_backward(x, head_weight, head_bias, target, *kept)
+        ctx.save_for_backward(x, head_weight, head_bias, target, *kept, *slopes)
 
     @staticmethod
-    def backward(ctx, grad_y: Tensor, grad_mean: Tensor):
-        x, head_weight, head_bias, target, *clusters = ctx.saved_tensors
-        g = wide(grad_y) - wide(grad_mean) / x.shape[0]
-        h = nn.functional.linear(x, head_weight, head_bias)
-        grad_h = score_slope(h, head_column(target, ctx.cutoffs), g)
-        grad_x = wide(grad_h @ head_weight)
-        grad_head = (grad_h.T @ x).to(head_weight.dtype)
-        grad_bias = None if ctx.bias_dtype is None else wide(grad_h).sum(0).to(ctx.bias_dtype)
+    def backward(ctx, grad_y: Tensor, grad_mean: Tensor, *_slopes):
+        x, head_weight, head_bias, target, *rest = ctx.saved_tensors
+        clusters, slopes = rest[: 3 * len(ctx.unused)], rest[3 * len(ctx.unused) :]
+        # Differentiated again, a slope is a function of the inputs, not a constant.
+        kept = iter(() if torch.is_grad_enabled() else slopes)
+        g = (wide(grad_mean) / x.shape[0] - wide(grad_y)).unsqueeze(1)
+        d = next(kept, None)
+        if d is None:
+            h = nn.functional.linear(x, head_weight, head_bias)
+            d = slope(h, head_column(target, ctx.cutoffs))
+        grad_x = g * wide(d @ head_weight)
+        grad_head = (d.T @ (g * wide(x)).to(x.dtype)).to(head_weight.dtype)
+        grad_bias = None if ctx.bias_dtype is None else (wide(d).T @ g).squeeze(1).to(ctx.bias_dtype)
         grads: list[Tensor | None] = []
         for k, ((low, high), (p, q, rows)) in enumerate(zip(pairwise(ctx.cutoffs), triples(clusters))):
             if ctx.unused[k]:
@@ -122,13 +165,15 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
                 continue
             part, column, inside = members(x, target, rows, low, high)
             v = part @ p.T
-            of_members = torch.where(inside, g if rows is None else g.index_select(0, rows), 0)
-            grad_u = score_slope(v @ q.T, column, of_members)
-            grad_v = grad_u @ q
+            d = next(kept, None)
+            if d is None:
+                d = slope(v @ q.T, column)
+            of_members = torch.where(inside.unsqueeze(1), g if rows is None else g.index_select(0, rows), 0)
+            grad_v = (of_members * wide(d @ q)).to(x.dtype)
             more = wide(grad_v @ p)
             grad_x = grad_x + more if rows is None else grad_x.index_add(0, rows, more)
-            grads += [grad_v.T @ part, grad_u.T @ v, None]
-        return grad_x.to(x.dtype), grad_head, grad_bias, None, None, None, *grads
+            grads += [grad_v.T @ part, d.T @ (of_members * wide(v)).to(x.dtype), None]
+        return grad_x.to(x.dtype), grad_head, grad_bias, None, None, None, None, *grads
 
 
 def triples(clusters: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
@@ -202,8 +247,9 @@ def adaptive_log_softmax_with_loss(
     clusters: list[Tensor | None] = []
     for rows, (p, q) in zip(rows_of_clusters(t, cutoffs), tails):
         clusters += [p, q, rows]
-    arguments = (head_weight, head_bias, t, tuple(cutoffs), input.dtype, *clusters)
-    y, loss = apply(AdaptiveLogSoftmaxWithLossFunction, x, *arguments, autocast=LOW)
+    keep = x.shape[0] >= 8 and wants_gradient(x, head_weight, head_bias, *clusters)
+    arguments = (head_weight, head_bias, t, tuple(cutoffs), keep, input.dtype, *clusters)
+    y, loss, *_ = apply(AdaptiveLogSoftmaxWithLossFunction, x, *arguments, autocast=LOW)
     return (y if target.dim() else y.squeeze(0)), loss
 
 

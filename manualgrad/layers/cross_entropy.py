@@ -351,12 +351,12 @@ def class_indices(
         raise ValueError(f"{name}: expected an input with a class axis, but got a number")
     x, t = (input.unsqueeze(0), target.unsqueeze(0)) if axes == 1 else (input, target)
     shape, places = x.shape, t.shape
-    if shape[:1] != places[:1]:
-        raise ValueError(
-            f"{name}: expected input batch_size ({shape[0]}) to match target batch_size, but the input "
-            f"has shape {list(input.shape)} and the target {list(target.shape)}"
-        )
-    if shape[:1] + shape[2:] != places:
+    if places != shape[:1] + shape[2:]:
+        if places[:1] != shape[:1]:
+            raise ValueError(
+                f"{name}: expected input batch_size ({shape[0]}) to match target batch_size, but the input "
+                f"has shape {list(input.shape)} and the target {list(target.shape)}"
+            )
         raise RuntimeError(
             f"{name}: for an input of shape {list(input.shape)} the target must have that shape without the "
             f"class axis, but has {list(target.shape)}"

@@ -2,7 +2,8 @@
 
 With C classes and I features the logits of a sample are C / I times as large as its input, which for a
 vocabulary is most of what a language model keeps for backward. Here they are computed for a few samples at a
-time, turned into a loss, and forgotten; backward computes them once more.
+time, turned into a loss, and forgotten; backward computes them once more. Only where all of them are no
+larger than the input or the weight, whose gradients will be as large, is their slope kept instead.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..function import Function, apply, autocasting, check_optional, check_tensors, wide, wide_dtype
+from ..function import (
+    Function,
+    apply,
+    autocasting,
+    check_optional,
+    check_tensors,
+    wants_gradient,
+    wide,
+    wide_dtype,
+)
 from .cross_entropy import (
     SoftCrossEntropyLossFunction,
     along_classes,
@@ -49,6 +59,11 @@ def logits(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return wide(z.reshape(x.shape[0], classes, places))
 
 
+def log_softmax(z: Tensor) -> Tensor:
+    """log p, along axis 1; as the last axis, because there torch is fastest, and K is 1 nearly always."""
+    return torch.log_softmax(z.transpose(1, 2), 2).transpose(1, 2)
+
+
 def linear_gradients(
     ctx, x: Tensor, weight: Tensor, bias: Tensor | None, slope: Callable[[Tensor, int, int], Tensor]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -75,6 +90,29 @@ def linear_gradients(
     )
 
 
+def kept_gradients(
+    ctx, x: Tensor, weight: Tensor, bias: Tensor | None, e: Tensor, s: Tensor
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """∂L/∂x, ∂L/∂W and ∂L/∂b of a single chunk with K = 1 from E, shape (N, C), and s, shape (N, 1)."""
+    need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+    return (
+        (s * wide(e @ weight.squeeze(1))).to(x.dtype) if need_x else None,
+        (e.T @ (s * wide(x)).to(x.dtype)).reshape(weight.shape) if need_weight else None,
+        (s.T @ wide(e)).reshape(bias.shape).to(bias.dtype) if need_bias and bias is not None else None,
+    )
+
+
+def excess(p: Tensor, target: Tensor, omega: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+    """E_nck = p_nck Σ_j q_njk − q_nck. Shapes (n, C, K), (n, K), (n, K), where the target is a class."""
+    q_true = (1 - smoothing) * omega.unsqueeze(1)
+    e = q_true * p
+    if smoothing > 0:
+        rest = torch.full_like(p[:1], smoothing / p.shape[1])
+        rest = rest if weight is None else rest * along_classes(weight, 3)
+        e = e + p * rest.sum(1, keepdim=True) - rest
+    return e.scatter_add_(1, target.unsqueeze(1), -q_true)
+
+
 class LinearCrossEntropyLossFunction(Function):
     """Cross entropy of x Wᵀ + b with class indices, a few samples at a time.
 
@@ -83,14 +121,16 @@ class LinearCrossEntropyLossFunction(Function):
                ε/C weight_c at every class, 0 if t_nk is ignored;   the mean is Σ ℓ / Σ ω
                ℓ_nk depends on no logits but those of sample n, so z exists for a chunk of samples at a time.
     Backward   s_nk = ∂L/∂ℓ_nk.  CrossEntropyLossFunction derives
-                   G_nck = ∂L/∂z_nck = s_nk (p_nck Σ_j q_njk − q_nck),
+                   G_nck = ∂L/∂z_nck = s_nk E_nck   with E_nck = p_nck Σ_j q_njk − q_nck,
                and LinearFunction, with y = z and g = G,
                    ∂L/∂x_ni = Σ_ck G_nck W_cki    ∂L/∂W_cki = Σ_n G_nck x_ni    ∂L/∂b_ck = Σ_n G_nck
                The first is a row for each sample, so the rows of a chunk need G of that chunk only; the other
                two are sums over samples, so the chunks add up. z and p are computed again from x, W and b.
+               Or E was kept, which asks for one product less. With K = 1, s_n may then go where fewer
+               numbers are:   ∂L/∂x_ni = s_n Σ_c E_nc W_ci    ∂L/∂W_ci = Σ_n E_nc (s_n x_ni)
     Shapes     x: (N, I);   W: (C, K, I), K = 1 unless the loss has further axes;   b: (C, K) or None
                t: (N, K), integers in [0, C);   weight: (C) or None;   ``rows`` samples make a chunk
-    Saves      x, W, b, t, weight: nothing that grows with N · C
+    Saves      x, W, b, t, weight: nothing that grows with N · C;  with ``keep``, for a single chunk, E too
     Source     Wijmans et al. 2024, arXiv:2411.09009; the derivation: cross_entropy.py and linear.py
     """
 
@@ -105,47 +145,50 @@ class LinearCrossEntropyLossFunction(Function):
         reduction: str,
         smoothing: float,
         rows: int,
+        keep: bool,
         dtype: torch.dtype,
     ):
         omega = sample_weights(target, weight, ignore_index, wide_dtype(x.dtype))
-        losses = []
+        losses, kept = [], None
         for start, length in chunks(x.shape[0], rows):
             z = logits(x.narrow(0, start, length), linear_weight, linear_bias)
             t = target.narrow(0, start, length)
-            logsumexp = torch.logsumexp(z, 1)
-            loss = (1 - smoothing) * omega.narrow(0, start, length) * (logsumexp - pick(z, t, ignore_index))
+            log_p = log_softmax(z)
+            loss = -(1 - smoothing) * omega.narrow(0, start, length) * pick(log_p, t, ignore_index)
             if smoothing > 0:
-                log_p = z - logsumexp.unsqueeze(1)
-                log_p = log_p if weight is None else log_p * along_classes(weight, 3)
-                loss = loss - smoothing / z.shape[1] * log_p.sum(1)
+                weighted = log_p if weight is None else log_p * along_classes(weight, 3)
+                loss = loss - smoothing / z.shape[1] * weighted.sum(1)
             losses.append(torch.where(t == ignore_index, 0, loss))
-        return reduce(torch.cat(losses), reduction, omega.sum()).to(dtype)
+            if keep:
+                true_class = torch.where(t == ignore_index, 0, t)
+                kept = excess(log_p.exp_(), true_class, omega, weight, smoothing).squeeze(2).to(x.dtype)
+        return reduce(torch.cat(losses), reduction, omega.sum()).to(dtype), kept
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *tensors, ctx.ignore_index, ctx.reduction, ctx.smoothing, ctx.rows, _ = inputs
-        ctx.save_for_backward(*tensors)
+        *tensors, ctx.ignore_index, ctx.reduction, ctx.smoothing, ctx.rows, _, _ = inputs
+        _, kept = output
+        if kept is not None:
+            ctx.mark_non_differentiable(kept)
+        ctx.save_for_backward(*tensors, kept)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
-        x, linear_weight, linear_bias, target, weight = ctx.saved_tensors
+    def backward(ctx, grad: Tensor, _kept):
+        x, linear_weight, linear_bias, target, weight, kept = ctx.saved_tensors
         grad = grad.to(wide_dtype(x.dtype))
         omega = sample_weights(target, weight, ctx.ignore_index, grad.dtype)
         s = share(grad, ctx.reduction, omega.sum())
-        s = torch.where(target == ctx.ignore_index, 0, s).unsqueeze(1)
-        true_class = torch.where(target == ctx.ignore_index, 0, target).unsqueeze(1)
-        q_true = (1 - ctx.smoothing) * omega.unsqueeze(1)
+        s = torch.where(target == ctx.ignore_index, 0, s)
+        true_class = torch.where(target == ctx.ignore_index, 0, target)
+        if kept is not None and not torch.is_grad_enabled():
+            return *kept_gradients(ctx, x, linear_weight, linear_bias, kept, s), *(None,) * 8
 
         def slope(z: Tensor, start: int, length: int) -> Tensor:
-            here, q, p = s.narrow(0, start, length), q_true.narrow(0, start, length), torch.softmax(z, 1)
-            g = here * q * p
-            if ctx.smoothing > 0:
-                rest = torch.full_like(p[:1], ctx.smoothing / z.shape[1])
-                rest = rest if weight is None else rest * along_classes(weight, 3)
-                g = g + here * (p * rest.sum(1, keepdim=True) - rest)
-            return g.scatter_add(1, true_class.narrow(0, start, length), -here * q)
+            t, w = true_class.narrow(0, start, length), omega.narrow(0, start, length)
+            e = excess(log_softmax(z).exp(), t, w, weight, ctx.smoothing)
+            return s.narrow(0, start, length).unsqueeze(1) * e
 
-        return *linear_gradients(ctx, x, linear_weight, linear_bias, slope), *(None,) * 7
+        return *linear_gradients(ctx, x, linear_weight, linear_bias, slope), *(None,) * 8
 
 
 class SoftLinearCrossEntropyLossFunction(Function):
@@ -285,8 +328,9 @@ def linear_cross_entropy(
         if dtype == x.dtype and options is None:
             check_weight_dtype("linear_cross_entropy", x, weight)
         t = t.reshape(samples, flat)
-        arguments = (t, weight, ignore_index, reduction, label_smoothing, rows, dtype)
-        loss = apply(LinearCrossEntropyLossFunction, x, w, b, *arguments)
+        keep = options is None and flat == 1 and rows >= samples >= 8 and wants_gradient(x, w, b)
+        arguments = (t, weight, ignore_index, reduction, label_smoothing, rows, keep, dtype)
+        loss, _ = apply(LinearCrossEntropyLossFunction, x, w, b, *arguments)
     if reduction != "none":
         return loss
     return loss.reshape((*input.shape[:-1], *places))

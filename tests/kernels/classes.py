@@ -1,4 +1,4 @@
-"""Draws for the kernels of classes: ``softmax.py``, ``cross_entropy.py`` and ``multi_margin_loss.py``."""
+"""Draws for the kernels of classes: of softmax, cross entropy, adaptive softmax and multi-margin losses."""
 
 from __future__ import annotations
 
@@ -68,7 +68,32 @@ def multilabel_margin(rng: random.Random):
     return partial(nn.MultiLabelMarginLoss, **options), (strided(special(x, rng), rng), target)
 
 
+def linear_cross_entropy(rng: random.Random):
+    samples, features, classes = rng.choice([0, 1, 3]), rng.choice([1, 4, 40]), rng.choice([1, 2, 9, 70])
+    x, target = torch.randn(samples, features, dtype=torch.float64), torch.randint(classes, (samples,))
+    if rng.random() < 0.3:
+        target = torch.where(torch.rand(samples) < 0.3, -100, target)
+    options = {
+        "reduction": rng.choice(["none", "mean", "sum"]),
+        "bias": rng.random() < 0.5,
+        "weight": torch.rand(classes) if rng.random() < 0.2 else None,
+        "label_smoothing": rng.choice([0.0, 0.0, 0.1]),
+    }
+    inputs = strided(special(x, rng), rng), strided(target, rng)
+    return partial(nn.LinearCrossEntropyLoss, features, classes, **options), inputs
+
+
+def adaptive(rng: random.Random):
+    samples, features, classes = rng.choice([0, 1, 3, 20]), rng.choice([4, 9]), rng.choice([7, 70])
+    x, target = torch.randn(samples, features, dtype=torch.float64), torch.randint(classes, (samples,))
+    options = {"div_value": 2.0, "head_bias": rng.random() < 0.5}
+    inputs = strided(special(x, rng), rng), strided(target, rng)
+    return partial(nn.AdaptiveLogSoftmaxWithLoss, features, classes, [2, 5], **options), inputs
+
+
 FUZZ = {
+    "LinearCrossEntropyLoss": linear_cross_entropy,
+    "AdaptiveLogSoftmaxWithLoss": adaptive,
     "CrossEntropyLoss": partial(cross_entropy, "CrossEntropyLoss"),
     "NLLLoss": partial(cross_entropy, "NLLLoss"),
     "MultiMarginLoss": multi_margin,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import Twin
 from . import (
     activation,
+    adaptive,
     add_layernorm,
     arithmetic,
     attention,
@@ -45,6 +46,7 @@ __all__ = ["TWINS"]
 
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
+    **adaptive.TWINS,
     **add_layernorm.TWINS,
     **arithmetic.TWINS,
     **attention.TWINS,

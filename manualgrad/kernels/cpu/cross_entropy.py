@@ -20,7 +20,7 @@ from ...layers.cross_entropy import (
     check_weight_dtype,
 )
 from .. import Twin, plain
-from ._jit import compiled
+from ._jit import compiled, inlined
 from ._math import exp
 
 __all__ = ["TWINS"]
@@ -32,6 +32,32 @@ BLOCK = 512
 SMALL, LARGE = 1e-18, 1e30
 # Elements of the input from which a team is faster where only one in a row of classes is touched.
 GATHERED = 2**20
+
+
+@inlined
+def total_weight(target, weight, ignore_index):
+    """Σ ω, in float64"""
+    total = 0.0
+    for t in target:
+        if t != ignore_index:
+            total += weight[t] if weight.size else 1.0
+    return total
+
+
+@inlined
+def log_sum_exp(zs):
+    T = zs.dtype.type
+    most, total = T(0), T(0)
+    for c in range(zs.size):
+        total += exp(zs[c])
+    if not SMALL < total < LARGE:
+        most, total = T(-np.inf), T(0)
+        for c in range(zs.size):
+            most = max(most, zs[c])
+        most = most if abs(most) < np.inf else T(0)
+        for c in range(zs.size):
+            total += exp(zs[c] - most)
+    return np.log(total) + most
 
 
 @compiled(
@@ -55,18 +81,8 @@ def cross_entropy_forward(
         lse = logsumexp[row, start : start + width]
         log_p = np.zeros(width, z.dtype)  # Σ_c weight_c log p_c, for smoothing
         if inner == 1:
-            zs = z[row, :, 0]
-            most, total = T(0), T(0)
-            for c in range(classes):
-                total += exp(zs[c])
-            if not SMALL < total < LARGE:
-                most, total = T(-np.inf), T(0)
-                for c in range(classes):
-                    most = max(most, zs[c])
-                most = most if abs(most) < np.inf else T(0)
-                for c in range(classes):
-                    total += exp(zs[c] - most)
-            lse[0] = np.log(total) + most
+            zs = z[row].ravel()
+            lse[0] = log_sum_exp(zs)
             if smoothing > 0:
                 if weight.size:
                     for c in range(classes):
@@ -125,14 +141,7 @@ def cross_entropy_backward(
     z, target, weight, logsumexp, g, grad_z, rows, classes, inner, every, ignore_index, smoothing, mean
 ):
     T = z.dtype.type
-    divisor = 1.0
-    if mean:
-        divisor = 0.0
-        for row in range(rows):
-            for k in range(inner):
-                t = target[row, k]
-                if t != ignore_index:
-                    divisor += weight[t] if weight.size else T(1)
+    divisor = total_weight(target.ravel(), weight, ignore_index) if mean else 1.0
     weights = T(classes)
     if weight.size:
         weights = T(0)
@@ -174,62 +183,55 @@ def cross_entropy_backward(
 
 
 @compiled(
-    grain=GATHERED, x="rows, classes, inner", target="int64: rows, inner", weight="classes?", loss="every",
+    grain=GATHERED, x="rows, classes, inner", target="int64: rows * inner", weight="classes?", loss="every",
 )  # fmt: skip
 def nll_forward(x, target, weight, loss, rows, classes, inner, every, ignore_index, mean):
     """Whether a target is no class."""
     T = x.dtype.type
-    blocks = (inner + BLOCK - 1) // BLOCK
-    losses, omegas, wrong = (
-        np.zeros(rows * blocks),
-        np.zeros(rows * blocks),
-        np.zeros(rows * blocks, np.bool_),
-    )
-    for task in prange(rows * blocks):
-        row, start = task // blocks, task % blocks * BLOCK
-        for k in range(start, min(start + BLOCK, inner)):
-            t = target[row, k]
+    tasks = (target.size + BLOCK - 1) // BLOCK
+    losses, omegas, wrong = np.zeros(tasks), np.zeros(tasks), np.zeros(tasks, np.bool_)
+    for task in prange(tasks):
+        start, stop = task * BLOCK, min((task + 1) * BLOCK, target.size)
+        row, k = start // inner, start % inner
+        for i in range(start, stop):
+            t = target[i]
             value = T(0)
             if t != ignore_index:
                 if t < 0 or t >= classes:
                     wrong[task] = True
-                    continue
+                    break
                 w = weight[t] if weight.size else T(1)
                 value = -w * x[row, t, k]
                 losses[task] += value
                 omegas[task] += w
             if every > 1:
-                loss[row * inner + k] = value
+                loss[i] = value
+            k += 1
+            if k == inner:
+                row, k = row + 1, 0
     if every == 1:
         loss[0] = T(losses.sum() / omegas.sum() if mean else losses.sum())
     return wrong.any()
 
 
-@compiled(grad_x="rows, classes, inner", target="int64: rows, inner", weight="classes?", g="every")
+@compiled(
+    grain=GATHERED, grad_x="rows, classes, inner", target="int64: rows * inner", weight="classes?", g="every",
+)  # fmt: skip
 def nll_backward(grad_x, target, weight, g, rows, classes, inner, every, ignore_index, mean):
+    """For a gradient that is zero so far."""
     T = grad_x.dtype.type
-    divisor = 1.0
-    if mean:
-        divisor = 0.0
-        for row in range(rows):
-            for k in range(inner):
-                t = target[row, k]
-                if t != ignore_index:
-                    divisor += weight[t] if weight.size else T(1)
-    blocks = (inner + BLOCK - 1) // BLOCK
-    for task in prange(rows * blocks):
-        row, start = task // blocks, task % blocks * BLOCK
-        stop = min(start + BLOCK, inner)
-        if inner == 1:
-            grad_x[row, :, 0] = T(0)
-        else:
-            for c in range(classes):
-                grad_x[row, c, start:stop] = T(0)
-        for k in range(start, stop):
-            t = target[row, k]
+    divisor = total_weight(target, weight, ignore_index) if mean else 1.0
+    for task in prange((target.size + BLOCK - 1) // BLOCK):
+        start, stop = task * BLOCK, min((task + 1) * BLOCK, target.size)
+        row, k = start // inner, start % inner
+        for i in range(start, stop):
+            t = target[i]
             if t != ignore_index:
-                s = T((g[row * inner + k] if every > 1 else g[0]) / divisor)
+                s = T((g[i] if every > 1 else g[0]) / divisor)
                 grad_x[row, t, k] = -s * (weight[t] if weight.size else T(1))
+            k += 1
+            if k == inner:
+                row, k = row + 1, 0
 
 
 def axes(z: Tensor) -> tuple[int, int, int]:
@@ -289,7 +291,7 @@ class NLLLossCPU(NLLLossFunction):
             return NLLLossFunction.backward(ctx, grad)
         target, weight = ctx.saved_tensors
         g = grad.contiguous()
-        grad_x = torch.empty(ctx.size, dtype=ctx.dtype)
+        grad_x = torch.zeros(ctx.size, dtype=ctx.dtype)
         nll_backward(
             grad_x, target.contiguous(), dense(weight), g, *axes(grad_x), g.numel(), ctx.ignore_index,
             ctx.reduction == "mean",
