@@ -22,7 +22,7 @@ from ..function import (
     wide,
 )
 from .arithmetic import add, concatenate, index_select
-from .cross_entropy import nll_loss
+from .cross_entropy import KEPT_FROM, nll_loss
 from .linear import Linear, linear
 from .softmax import log_softmax
 
@@ -247,7 +247,7 @@ def adaptive_log_softmax_with_loss(
     clusters: list[Tensor | None] = []
     for rows, (p, q) in zip(rows_of_clusters(t, cutoffs), tails):
         clusters += [p, q, rows]
-    keep = x.shape[0] >= 8 and wants_gradient(x, head_weight, head_bias, *clusters)
+    keep = x.shape[0] >= KEPT_FROM and wants_gradient(x, head_weight, head_bias, *clusters)
     arguments = (head_weight, head_bias, t, tuple(cutoffs), keep, input.dtype, *clusters)
     y, loss, *_ = apply(AdaptiveLogSoftmaxWithLossFunction, x, *arguments, autocast=LOW)
     return (y if target.dim() else y.squeeze(0)), loss

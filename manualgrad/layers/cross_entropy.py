@@ -31,6 +31,10 @@ __all__ = [
     "nll_loss",
 ]
 
+# Samples from which layers that compute their own logits keep how the loss changes with them, where that is
+# no larger than what they keep anyway. With fewer samples it would be all that they keep.
+KEPT_FROM = 8
+
 
 def sample_weights(target: Tensor, weight: Tensor | None, ignore_index: int, dtype: torch.dtype) -> Tensor:
     """ω_i = weight[t_i], and 0 where t_i is ignore_index. Shape: of the target."""

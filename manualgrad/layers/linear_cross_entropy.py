@@ -26,6 +26,7 @@ from ..function import (
     wide_dtype,
 )
 from .cross_entropy import (
+    KEPT_FROM,
     SoftCrossEntropyLossFunction,
     along_classes,
     check_class_weight,
@@ -328,7 +329,7 @@ def linear_cross_entropy(
         if dtype == x.dtype and options is None:
             check_weight_dtype("linear_cross_entropy", x, weight)
         t = t.reshape(samples, flat)
-        keep = options is None and flat == 1 and rows >= samples >= 8 and wants_gradient(x, w, b)
+        keep = options is None and flat == 1 and rows >= samples >= KEPT_FROM and wants_gradient(x, w, b)
         arguments = (t, weight, ignore_index, reduction, label_smoothing, rows, keep, dtype)
         loss, _ = apply(LinearCrossEntropyLossFunction, x, w, b, *arguments)
     if reduction != "none":

@@ -69,7 +69,7 @@ def multilabel_margin(rng: random.Random):
 
 
 def linear_cross_entropy(rng: random.Random):
-    samples, features, classes = rng.choice([0, 1, 3]), rng.choice([1, 4, 40]), rng.choice([1, 2, 9, 70])
+    samples, features, classes = rng.choice([0, 1, 3, 9]), rng.choice([1, 4, 40]), rng.choice([1, 2, 9, 70])
     x, target = torch.randn(samples, features, dtype=torch.float64), torch.randint(classes, (samples,))
     if rng.random() < 0.3:
         target = torch.where(torch.rand(samples) < 0.3, -100, target)

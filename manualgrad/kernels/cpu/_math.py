@@ -3,8 +3,8 @@
 Those of float32 are polynomials without branches, which the compiler turns into vector instructions; a call
 of the C library, as those of float64 are, stays a call, and is many times slower. They are within 4 units in
 the last place over all of float32 (Φ, in its far tail, within 5), and right at infinities, where they
-overflow and where they vanish; NaN gives NaN. None may be compiled with reassociation allowed: it would take x − k·HIGH − k·LOW for
-x − k·(HIGH + LOW), and lose the digits that LOW is there for.
+overflow and where they vanish; NaN gives NaN. None may be compiled with reassociation allowed: it would take
+x − k·HIGH − k·LOW for x − k·(HIGH + LOW), and lose the digits that LOW is there for.
 
 The coefficients are those of the smallest largest relative error, found by Remez' exchange in 40 digits (the
 rational one by its linearized form in 50), then rounded to float32. What error they leave stands beside them.
