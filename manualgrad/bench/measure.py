@@ -45,6 +45,7 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
     ignored = {p.untyped_storage().data_ptr() for p in parameters}
     kept: dict[int, int] = {}
 
+    @torch.compiler.disable  # or else it is compiled for each shape that a compiled model saves
     def pack(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
         if storage.data_ptr() not in ignored:
