@@ -17,10 +17,6 @@ from .result import Result
 
 __all__ = ["bench_network", "bench_recipes", "networks_of"]
 
-# Rounding alone parts torch compiled from torch in float64 by 1e-4, in the second update of resnet18.
-AGREE = 1e-3
-
-
 class Training(nn.Module):
     """A network with its loss, so that both are swapped, or compiled, together."""
 
@@ -101,7 +97,7 @@ def bench_network(
         for ours, theirs in zip(losses["ours"], values):
             difference = abs(ours - theirs) / abs(theirs)
             farthest = max(farthest, difference)
-            if not difference < AGREE:
+            if not difference < network.agree:
                 raise RuntimeError(f"{name}: the loss of ours is {ours}, but {theirs} of {backend}")
     times = interleaved({backend: c.step for backend, c in contenders.items()}, seconds=seconds)
     saved = {
