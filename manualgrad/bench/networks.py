@@ -12,7 +12,7 @@ __all__ = ["NETWORKS", "Network"]
 
 
 class Network(NamedTuple):
-    """How a network is built, the shape of a batch, the optimizer with its options, how far losses may differ."""
+    """How a network is built, a batch's shape, the optimizer and its options, how far losses may differ."""
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...] = (128, 1, 28, 28)

@@ -17,6 +17,7 @@ from .result import Result
 
 __all__ = ["bench_network", "bench_recipes", "networks_of"]
 
+
 class Training(nn.Module):
     """A network with its loss, so that both are swapped, or compiled, together."""
 
