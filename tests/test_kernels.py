@@ -119,7 +119,9 @@ def test_random_numbers_that_are_none(number):
         with manualgrad.kernels(mode):
             x, samples = torch.arange(2400.0).reshape(1, 2, 20, 60), torch.full((1, 2, 2), number)
             try:
-                found.append(manualgrad.functional.fractional_max_pool2d(x, 2, (3, 40), _random_samples=samples))
+                found.append(
+                    manualgrad.functional.fractional_max_pool2d(x, 2, (3, 40), _random_samples=samples)
+                )
             except (IndexError, RuntimeError) as error:
                 found.append(str(error))
     if isinstance(found[1], str):
