@@ -45,7 +45,8 @@ def augmented(name: str) -> Callable[[Any, Any], Any]:
 
 
 # What Python calls for a += b and the like: a tensor is changed in place.
-OPERATORS = "add and floordiv lshift matmul mod mul or pow rshift sub truediv xor".split()
+OPERATORS = ("add", "and", "floordiv", "lshift", "matmul", "mod", "mul", "or", "pow", "rshift")
+OPERATORS += ("sub", "truediv", "xor")
 AUGMENTED = {f"__i{name}__": augmented(f"i{name}") for name in OPERATORS}
 IN_PLACE = {operator.setitem, *AUGMENTED.values(), *(getattr(operator, name) for name in AUGMENTED)}
 ADDS_IN_PLACE = {AUGMENTED["__iadd__"], operator.iadd, "add_"}
