@@ -98,6 +98,19 @@ def test_gradcheck(row, case):
     assert gradgradcheck(function, tensors, **EXACT)
 
 
+@pytest.mark.parametrize(
+    ("shape", "padding"), [((5, 1, 3), 0), ((5, 1), 0), ((5, 1, 3, 3), -1), ((5, 1, 3, 3), (0, -1))], ids=str
+)
+def test_convolutions_that_the_library_refuses(shape, padding):
+    """Of images with one channel, which have a kernel in the forward, too."""
+    x, weight, found = torch.randn(2, 1, 9, 9), torch.randn(shape), []
+    for mode in ("auto", "formula"):
+        with manualgrad.kernels(mode), pytest.raises(RuntimeError) as error:
+            manualgrad.functional.conv2d(x, weight, padding=padding)
+        found.append(str(error.value))
+    assert found[0] == found[1]
+
+
 def test_padding_wider_than_the_kernel():
     """Of Winograd's rows of tiles, of which a few are made at a time, the first see nothing of the image."""
     g = torch.randn(2, 3, 26, 27, dtype=torch.float64)
