@@ -30,9 +30,27 @@ from .layers.batchnorm_activation import (
 from .layers.conv_batchnorm import CONVS, convolve_normalize, fit
 from .layers.linear_activation import LINEARS, named, transform_activate
 
-__all__ = ["ANCHORS", "PATTERNS", "Chain"]
+__all__ = ["ANCHORS", "AUGMENTED", "PATTERNS", "Chain"]
 
-ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+
+def augmented(name: str) -> Callable[[Any, Any], Any]:
+    """``operator.iadd`` or the like, as a function of which a graph makes a call, and no statement."""
+    function = getattr(operator, name)
+
+    def assign(a, b):
+        return function(a, b)
+
+    assign.__name__ = name
+    return assign
+
+
+# What Python calls for a += b and the like: a tensor is changed in place.
+OPERATORS = ("add", "and", "floordiv", "lshift", "matmul", "mod", "mul", "or", "pow", "rshift")
+OPERATORS += ("sub", "truediv", "xor")
+AUGMENTED = {f"__i{name}__": augmented(f"i{name}") for name in OPERATORS}
+IN_PLACE = {operator.setitem, *AUGMENTED.values(), *(getattr(operator, name) for name in AUGMENTED)}
+ADDS_IN_PLACE = {AUGMENTED["__iadd__"], operator.iadd, "add_"}
+ADDS = {operator.add, torch.add, "add", *ADDS_IN_PLACE}
 RELU_CALLS = {F.relu, F.relu_, torch.relu, torch.relu_, functional.relu, functional.relu_, "relu", "relu_"}
 LEAKY_CALLS = {F.leaky_relu, functional.leaky_relu}
 POOL_CALLS = {
@@ -46,7 +64,6 @@ ACTIVATION_CALLS = dict.fromkeys(RELU_CALLS, "relu") | {
     for call in (getattr(F, name), getattr(functional, name), getattr(torch, name, name), name)
 }
 GELUS = {"none": ("gelu", 0.0), "tanh": ("gelu_tanh", 0.0)}
-IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
 
 
 class Chain:
@@ -131,11 +148,25 @@ class Chain:
             writes = writes or node.target in IN_PLACE or bool(node.kwargs.get("inplace"))
             writes = writes or "out" in node.kwargs
             if layer is not None:
-                reads_the_same = any(operand in node.all_input_nodes for operand in self.operands)
-                writes = bool(getattr(layer, "inplace", False)) or (bool(layer._modules) and reads_the_same)
+                known = type(layer).__module__.startswith(("torch.nn.modules.", "manualgrad.layers."))
+                may_write = bool(layer._modules) or not known
+                writes = bool(getattr(layer, "inplace", False)) or (may_write and self.reads_the_same(node))
             if writes:
                 return "what it reads might be changed before the end of the chain"
         return None
+
+    def reads_the_same(self, node: fx.Node) -> bool:
+        """Whether a module's call may read the memory of an operand: it, or what a function, as a view, made
+        of it."""
+        pending, seen = list(node.all_input_nodes), set()
+        while pending:
+            given = pending.pop()
+            if given in self.operands:
+                return True
+            if given not in seen and given.op in ("call_function", "call_method"):
+                seen.add(given)
+                pending += given.all_input_nodes
+        return False
 
 
 class BatchNormChain(Chain):
@@ -164,7 +195,7 @@ class BatchNormChain(Chain):
             return "no sum"
         first, second = user.args
         other = second if first is last else first
-        in_place = user.target in (operator.iadd, "add_")
+        in_place = user.target in ADDS_IN_PLACE
         if not isinstance(other, fx.Node) or other is last or (in_place and first is not last):
             return "no sum of two tensors"
         self.residual = other
@@ -311,7 +342,7 @@ class AddNormChain(Chain):
         total = self.anchor.args[0] if self.anchor.args else None
         if not isinstance(total, fx.Node) or total.op == "call_module" or total.target not in ADDS:
             return ""  # the first norm of a network has no sum in front of it
-        if total.target in (operator.iadd, "add_"):
+        if total.target in ADDS_IN_PLACE:
             return "the sum in front of it is in place"
         if total.kwargs or len(total.args) != 2 or not all(isinstance(a, fx.Node) for a in total.args):
             return "no sum of two tensors in front of it"

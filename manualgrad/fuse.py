@@ -23,13 +23,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from .chains import ANCHORS, PATTERNS
+from .chains import ANCHORS, AUGMENTED, PATTERNS
 
 __all__ = ["FuseReport", "fuse", "unfuse"]
 
 PLAN = "_manualgrad_plan"
 # What every module has; of these only the mode is looked at by a forward.
 INTERNAL = set(vars(nn.Module())) - {"training"}
+_MISSING = object()
 HOLDERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
@@ -68,6 +69,16 @@ class UntraceableError(Exception):
     """Why the forward of a module cannot be replaced by a graph."""
 
 
+def alike(now: Any, before: Any) -> bool:
+    """Whether an attribute is what it was."""
+    if now is before:
+        return True
+    try:
+        return type(now) is type(before) and bool(now == before)
+    except (RuntimeError, ValueError):  # arrays, which are compared element by element
+        return False
+
+
 class Version(NamedTuple):
     """A forward that holds as long as the attributes, and the children of holders, are what they were."""
 
@@ -76,11 +87,8 @@ class Version(NamedTuple):
     forward: Callable[..., Any]
 
     def holds(self, module: nn.Module) -> bool:
-        state = module.__dict__
-        for name, value in self.attributes.items():
-            now = state.get(name)
-            if now is not value and (type(now) is not type(value) or now != value):
-                return False
+        if not all(alike(getattr(module, name, _MISSING), value) for name, value in self.attributes.items()):
+            return False
         return all(tuple(_child(module, path)._modules) == names for path, names in self.children.items())
 
 
@@ -212,7 +220,19 @@ def _child(module: nn.Module, path: str) -> nn.Module:
     return module.get_submodule(path) if path else module
 
 
-class Argument(fx.Proxy):
+class Value(fx.Proxy):
+    """A value of which ``a += b`` is recorded as what it is: fx would take it for ``a = a + b``."""
+
+
+def recorded(function: Callable[[Any, Any], Any]) -> Callable[..., fx.Proxy]:
+    return lambda self, other: self.tracer.create_proxy("call_function", function, (self, other), {})
+
+
+for _method, _function in AUGMENTED.items():
+    setattr(Value, _method, recorded(_function))
+
+
+class Argument(Value):
     """A tensor that forward is called with, and that says so."""
 
     __class__ = property(lambda self: Tensor)  # type: ignore[assignment]
@@ -225,7 +245,7 @@ class Tracer(fx.Tracer):
         return True
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return Argument(node, self) if node.op == "placeholder" else super().proxy(node)
+        return Argument(node, self) if node.op == "placeholder" else Value(node, self)
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, fx.Proxy):
@@ -268,11 +288,19 @@ def trace(module: nn.Module, cls: type[nn.Module], wanted: list, training: bool)
     attributes: dict[str, Any] = {}
 
     def get(self, name):
-        value = cls.__getattribute__(self, name)
-        if name not in INTERNAL and name != "__dict__" and name in cls.__getattribute__(self, "__dict__"):
-            value = training if name == "training" else value
-            if name not in attributes:
-                attributes[name] = copy.copy(value) if isinstance(value, (list, dict, set)) else value
+        try:
+            value = cls.__getattribute__(self, name)
+        except AttributeError:  # a parameter, buffer or module; none may come to be one
+            value = cls.__getattr__(self, name)
+            if value is None:
+                attributes[name] = None
+            return value
+        own = name in cls.__getattribute__(self, "__dict__")
+        if name in INTERNAL or not (own or is_constant(cls, name)):
+            return value
+        value = training if name == "training" else value
+        if name not in attributes:
+            attributes[name] = copy.copy(value) if isinstance(value, (list, dict, set)) else value
         return value
 
     def refuse(self, name, value):
@@ -307,13 +335,23 @@ def trace(module: nn.Module, cls: type[nn.Module], wanted: list, training: bool)
     if drawn:
         raise UntraceableError("its forward draws random numbers of its own, which would be drawn once")
     for name, value in attributes.items():
-        if name != "training" and isinstance(value, (list, dict, set)) and vars(module)[name] != value:
+        if (
+            name != "training"
+            and isinstance(value, (list, dict, set))
+            and not alike(getattr(module, name), value)
+        ):
             raise UntraceableError(f"its forward changes self.{name}")
     for node in graph.nodes:
         for parent in _parents(node.target) if node.op in ("call_module", "get_attr") else ():
             if type(module.get_submodule(parent)) not in HOLDERS:
                 raise UntraceableError(f"its forward reaches into {parent}")
     return graph, attributes
+
+
+def is_constant(cls: type[nn.Module], name: str) -> bool:
+    """Whether the class has an attribute of that name that is no method, property or the like."""
+    found = inspect.getattr_static(cls, name, _MISSING)
+    return not (found is _MISSING or name.startswith("__") or hasattr(found, "__get__"))
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from test_graph import left_to_autograd
 from torch.testing import assert_close
 
 from manualgrad import nn
+from manualgrad.layers.adaptive import adaptive_log_softmax_with_loss
 
 OPTIONS = {"div_value": 2.0, "head_bias": True}
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -85,6 +86,24 @@ def test_targets_that_nobody_can_look_at():
     targets = T([[0, 8, 2, 4, 1, 5], [1, 1, 0, 0, 1, 1]])
     got = torch.func.vmap(lambda t: module(X, t).output)(targets)
     assert_close(got, torch.stack([module(X, t).output for t in targets]))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((3, 3, 4), r"head_weight must have 4 rows for cutoffs=\[2, 5, 9\]"),
+        ((4, 2, 4), r"tails\[0\]\[1\] must have 3 rows"),
+        ((4, 3, 1), r"tails\[1\]\[1\] must have 4 rows"),
+        ((4, 3), "make 2 clusters, but there are 1 tails"),
+    ],
+    ids=str,
+)
+def test_weights_without_a_row_for_each_class_are_refused(sizes, message):
+    """A kernel would read, and write, what is behind them."""
+    head, *tails = [torch.randn(rows, 4, dtype=torch.float64, requires_grad=True) for rows in sizes]
+    down = torch.randn(4, 4, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match=f"adaptive_log_softmax_with_loss: .*{message}"):
+        adaptive_log_softmax_with_loss(X, T([0, 8, 2, 4, 1, 5]), [2, 5, 9], head, [(down, q) for q in tails])
 
 
 def deeper(module):

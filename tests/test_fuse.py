@@ -285,6 +285,42 @@ def test_attributes_are_watched():
     assert model(IMAGES.float()).min() < 0
 
 
+class ChoosesByClass(nn.Module):
+    bent, scale = True, 2.0
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.table, self.factor = nn.BatchNorm2d(3), [torch.ones(2)], None
+        self.register_parameter("shift", None)
+
+    def forward(self, x):
+        y = self.norm(x)
+        y = F.relu(y) if self.bent and len(self.table) == 1 else -y
+        y = y if self.factor is None else y * self.factor
+        return (y if self.shift is None else y + self.shift) * self.scale
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bent", False),
+        ("scale", 3.0),
+        ("table", [torch.zeros(2)]),
+        ("table", []),
+        ("factor", nn.Parameter(torch.tensor(3.0))),
+        ("shift", nn.Parameter(torch.tensor(3.0))),
+    ],
+    ids=lambda v: str(v)[:20],
+)
+def test_attributes_of_classes_and_missing_ones_are_watched(name, value):
+    torch.manual_seed(0)
+    model, expected = ChoosesByClass(), ChoosesByClass()
+    assert manualgrad.fuse(model).fused == {"norm": ("BatchNorm2d", "relu")}
+    for module in (model, expected):
+        setattr(module, name, value)
+    assert_close(model(IMAGES.float()), expected(IMAGES.float()))
+
+
 class Branches(Chooses):
     def forward(self, x):
         return F.relu(self.norm(x)) if x.sum() > 0 else x
@@ -320,6 +356,25 @@ class Overwrites(Chooses):
         return F.relu(y) + x
 
 
+class Exponential(nn.Module):
+    def forward(self, x):
+        return x.exp_()
+
+
+class Writes(Chooses):
+    """A layer of its own that writes, into a view of what the chain reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = Exponential()
+
+    def forward(self, x):
+        x = 2 * x
+        y = self.norm(x)
+        self.layer(x.view(-1))
+        return F.relu(y) + x
+
+
 class SumInPlace(nn.Module):
     def __init__(self):
         super().__init__()
@@ -327,6 +382,20 @@ class SumInPlace(nn.Module):
 
     def forward(self, x):
         return self.norm((2 * x).add_(x))
+
+
+class SumAssigned(SumInPlace):
+    def forward(self, x):
+        before = total = 2 * x
+        total += x
+        return self.norm(total) + before
+
+
+class Assigns(SumInPlace):
+    def forward(self, x):
+        total = again = 2 * x + x
+        again **= 2
+        return self.norm(total)
 
 
 class LinearShared(SumInPlace):
@@ -348,6 +417,9 @@ class LinearShared(SumInPlace):
         (Twice, "norm", "called several times"),
         (Shared, "norm", "several users of its output"),
         (SumInPlace, "norm", "the sum in front of it is in place"),
+        (SumAssigned, "norm", "the sum in front of it is in place"),
+        (Assigns, "norm", "what it reads might be changed before the end of the chain"),
+        (Writes, "norm", "what it reads might be changed before the end of the chain"),
         (LinearShared, "norm", "several users of its output"),
         (Overwrites, "norm", "what it reads might be changed before the end of the chain"),
     ],

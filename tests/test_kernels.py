@@ -51,15 +51,19 @@ def used(monkeypatch) -> set:
     return found
 
 
+def gaps(t):
+    """The numbers of ``t``, with others between them in memory."""
+    return torch.stack([t, t + 1], -1).detach()[..., 0] if t.is_floating_point() else t
+
+
 def results(row, case, dtype, mode, spaced=False):
     """Outputs, gradients and buffers, by kernels or by formulas."""
     with manualgrad.kernels(mode):
         module, inputs = build(case, row.ours, dtype)
         if spaced:
-            inputs = tuple(
-                torch.stack([t, t], -1).detach()[..., 0].requires_grad_() if t.requires_grad else t
-                for t in inputs
-            )
+            inputs = tuple(gaps(t).requires_grad_() if t.requires_grad else t for t in inputs)
+            for t in (*module.parameters(), *module.buffers()):
+                t.data = gaps(t)
         outputs = call(module, inputs, case)
         found = gradients(outputs, wanted_tensors(module, inputs), spaced)
         return [t.detach() for t in (*outputs, *found, *module.buffers())]
@@ -92,6 +96,51 @@ def test_gradcheck(row, case):
     function, tensors = as_function(row, case)
     assert gradcheck(function, tensors, check_batched_grad=True, **EXACT)
     assert gradgradcheck(function, tensors, **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding"), [((5, 1, 3), 0), ((5, 1), 0), ((5, 1, 3, 3), -1), ((5, 1, 3, 3), (0, -1))], ids=str
+)
+def test_convolutions_that_the_library_refuses(shape, padding):
+    """Of images with one channel, which have a kernel in the forward, too."""
+    x, weight, found = torch.randn(2, 1, 9, 9), torch.randn(shape), []
+    for mode in ("auto", "formula"):
+        with manualgrad.kernels(mode), pytest.raises(RuntimeError) as error:
+            manualgrad.functional.conv2d(x, weight, padding=padding)
+        found.append(str(error.value))
+    assert found[0] == found[1]
+
+
+def test_padding_wider_than_the_kernel():
+    """Of Winograd's rows of tiles, of which a few are made at a time, the first see nothing of the image."""
+    g = torch.randn(2, 3, 26, 27, dtype=torch.float64)
+    found = []
+    for mode in ("auto", "formula"):
+        with manualgrad.kernels(mode):
+            x = torch.linspace(-1, 1, 2 * 4 * 10 * 11, dtype=torch.float64).reshape(2, 4, 10, 11)
+            weight = torch.zeros(3, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+            y = manualgrad.functional.conv2d(x, weight, padding=9)
+            found.append(torch.autograd.grad(y, weight, g))
+    assert_close(*found)
+
+
+@pytest.mark.parametrize("number", [1e9, -1e9, 1e30, float("inf"), float("nan")])
+def test_random_numbers_that_are_none(number):
+    """Rounding would place windows outside of the input: where they are is up to the formula."""
+    found = []
+    for mode in ("auto", "formula"):
+        with manualgrad.kernels(mode):
+            x, samples = torch.arange(2400.0).reshape(1, 2, 20, 60), torch.full((1, 2, 2), number)
+            try:
+                found.append(
+                    manualgrad.functional.fractional_max_pool2d(x, 2, (3, 40), _random_samples=samples)
+                )
+            except (IndexError, RuntimeError) as error:
+                found.append(str(error))
+    if isinstance(found[1], str):
+        assert found[0] == found[1]
+    else:
+        assert_close(*found)
 
 
 @pytest.mark.parametrize("function", [pytest.param(f, id=f.__name__) for f in TWINS])

@@ -124,8 +124,21 @@ def test_backward_is_plain():
     with torch.no_grad():
         assert plain(g)
         assert not plain(g, g.to_sparse())
+        assert not plain(torch._neg_view(g))
         with Watched():
             assert not plain(g)
+
+
+def test_gradient_that_is_a_negated_view():
+    """As that of an imaginary part is, behind a conjugate: memory has the other sign."""
+    found = []
+    for mode in ("auto", "formula"):
+        x = torch.linspace(-1, 1, 2048, requires_grad=True)
+        with manualgrad.kernels(mode):
+            loss = manualgrad.functional.mse_loss(x, torch.zeros(2048))
+        (torch.complex(torch.zeros(()), loss).conj() * (2 + 1j)).real.backward()
+        found.append(x.grad)
+    assert_close(*found)
 
 
 def test_batched_gradients():

@@ -267,3 +267,16 @@ def test_a_long_memory():
     _, (_, last) = module(torch.randn(200, 1, 1, dtype=torch.float64), (torch.zeros_like(c), c))
     assert_close(last, c)
     assert_close(torch.autograd.grad(last.sum(), c)[0], torch.ones_like(c))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_inside_of_autocast(name):
+    """As after a forward that was outside of it, or where it was off."""
+    torch.manual_seed(0)
+    module, x = getattr(nn, name)(4, 5), torch.randn(6, 3, 4, requires_grad=True)
+    tensors = [x, *module.parameters()]
+    y = module(x)[0].sin().sum()
+    expected = torch.autograd.grad(y, tensors, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = torch.autograd.grad(y, tensors)
+    assert_close(got, expected, rtol=5e-2, atol=5e-2)

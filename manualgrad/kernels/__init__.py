@@ -165,7 +165,7 @@ def plain(*gradients: Tensor) -> bool:
     if grad_enabled() or functorch_active() or dispatch_modes() or is_tracing():
         return False
     for g in gradients:
-        if type(g) not in PLAIN or g.layout is not strided or is_legacy_batchedtensor(g):
+        if type(g) not in PLAIN or g.layout is not strided or g.is_neg() or is_legacy_batchedtensor(g):
             return False
     return True
 

@@ -213,6 +213,23 @@ def checked(input: Tensor, target: Tensor, cutoffs: Sequence[int], features: int
     return x, t
 
 
+def check_rows(cutoffs: Sequence[int], head_weight: Tensor, tails: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Raise RuntimeError unless head and clusters have a row for each of their classes."""
+    name, counts = "adaptive_log_softmax_with_loss", [high - low for low, high in pairwise(cutoffs)]
+    if len(tails) != len(counts):
+        raise RuntimeError(
+            f"{name}: cutoffs={list(cutoffs)} make {len(counts)} clusters, but there are {len(tails)} tails"
+        )
+    given = {"head_weight": (head_weight, cutoffs[0] + len(counts))}
+    given |= {f"tails[{k}][1]": (q, count) for k, ((_, q), count) in enumerate(zip(tails, counts))}
+    for argument, (rows, count) in given.items():
+        if rows.shape[0] < count:
+            raise RuntimeError(
+                f"{name}: {argument} must have {count} rows for cutoffs={list(cutoffs)}, but has shape "
+                f"{list(rows.shape)}"
+            )
+
+
 def rows_of_clusters(target: Tensor, cutoffs: Sequence[int]) -> list[Tensor | None]:
     """Which samples are in each cluster, or None where values cannot be looked at."""
     if transforming() or not (values_known(target) or target.is_cuda):
@@ -244,6 +261,7 @@ def adaptive_log_softmax_with_loss(
     """
     check_tensors("adaptive_log_softmax_with_loss", input=input, target=target, head_weight=head_weight)
     x, t = checked(input, target, cutoffs, head_weight.shape[1])
+    check_rows(cutoffs, head_weight, tails)
     clusters: list[Tensor | None] = []
     for rows, (p, q) in zip(rows_of_clusters(t, cutoffs), tails):
         clusters += [p, q, rows]

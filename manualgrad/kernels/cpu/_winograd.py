@@ -117,7 +117,8 @@ def not_finite(x):
 def tiles_of_image(x, tiles, n, b, h, w, start, rows, pitch, top, left):
     """B x Bᵀ, from row ``start`` of the tiles on."""
     size = rows * pitch
-    first, last = max(0, 2 * start - top), min(h, 2 * (start + rows + 1) - top)
+    first = max(0, 2 * start - top)
+    last = max(first, min(h, 2 * (start + rows + 1) - top))  # all may be padding
     for c in prange(b):
         parts = np.zeros((4, size + pitch + 1), x.dtype)
         even, odd = np.empty(size + 1, x.dtype), np.empty(size + 1, x.dtype)

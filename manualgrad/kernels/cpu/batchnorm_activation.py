@@ -17,6 +17,7 @@ from torch import Tensor
 from ...layers.batchnorm_activation import BatchNormActivationEvalFunction, BatchNormActivationFunction
 from .. import Twin, plain
 from ._jit import compiled, inlined
+from .batchnorm import dense
 
 __all__ = ["TWINS"]
 
@@ -384,14 +385,15 @@ class BatchNormActivationEvalCPU(BatchNormActivationEvalFunction):
         )
 
 
-def has_planes(x, *arguments) -> bool:
+def takes(x, residual, *arguments) -> bool:
     """Positions behind the channels, at least a few; with a pool as rows or images."""
-    window = arguments[-2]
-    return math.prod(x.shape[2:]) >= 8 and x.dim() > 2 and (not window or x.dim() < 5)
+    *per_channel, _, window, _ = arguments
+    planes = math.prod(x.shape[2:]) >= 8 and x.dim() > 2 and (not window or x.dim() < 5)
+    return planes and dense(*per_channel)
 
 
-ASKS = "at least 8 positions for each sample and channel, and no pool over volumes"
+ASKS = "at least 8 positions for each sample and channel, no pool over volumes, contiguous parameters"
 TWINS = {
-    BatchNormActivationFunction: Twin(BatchNormActivationCPU, takes=has_planes, asks=ASKS),
-    BatchNormActivationEvalFunction: Twin(BatchNormActivationEvalCPU, takes=has_planes, asks=ASKS),
+    BatchNormActivationFunction: Twin(BatchNormActivationCPU, takes=takes, asks=ASKS),
+    BatchNormActivationEvalFunction: Twin(BatchNormActivationEvalCPU, takes=takes, asks=ASKS),
 }

@@ -212,6 +212,8 @@ class ConvCPU(ConvFunction):
         groups: int,
     ):
         kernel = weight.shape[2:]
+        if weight.dim() != x.dim() or min(padding) < 0:  # which the library refuses
+            return ConvFunction.forward(x, weight, bias, stride, padding, dilation, groups)
         places = tuple(i + 2 * p - k + 1 for i, p, k in zip(x.shape[2:], padding, kernel))
         sizes = few_channels(x, kernel, places, stride, padding, dilation, FEW_FORWARD)
         fits = weight.shape[1] == x.shape[1] and (bias is None or bias.shape == weight.shape[:1])

@@ -14,6 +14,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
+from ...function import values_known
 from ...layers.fractional_pooling import FractionalMaxPoolFunction, order_of_samples
 from .. import Twin, plain
 from ._jit import compiled
@@ -116,4 +117,16 @@ class FractionalMaxPoolCPU(FractionalMaxPoolFunction):
         return scattered(grad_y, winner, ctx.plane), None, None, None
 
 
-TWINS = {FractionalMaxPoolFunction: Twin(FractionalMaxPoolCPU, smallest=2048)}
+def takes(x: Tensor, samples: Tensor, kernel, size) -> bool:
+    # With others, the last digits of (o + u) α decide where windows start, which may be outside.
+    if not values_known(samples):
+        return False
+    least, most = torch.aminmax(samples)
+    return least.item() >= 0 and most.item() <= 1
+
+
+TWINS = {
+    FractionalMaxPoolFunction: Twin(
+        FractionalMaxPoolCPU, smallest=2048, takes=takes, asks="random numbers between 0 and 1"
+    )
+}

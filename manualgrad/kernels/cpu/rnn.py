@@ -52,7 +52,9 @@ def gradients(needs, delta_ih: Tensor, delta_hh: Tensor, x, weight_ih, initial, 
     if needs[2]:
         rest = delta_hh.shape[0] - batch
         first = rest if reverse else 0
-        grad_weight_hh = delta_hh.narrow(0, first, batch).t() @ initial
+        # Into memory of its dtype, to which the rest is added, also where autocast would take another.
+        grad_weight_hh = delta_hh.new_empty(delta_hh.shape[1], initial.shape[1])
+        torch.mm(delta_hh.narrow(0, first, batch).t(), initial, out=grad_weight_hh)
         if rest:
             before = states.narrow(0, batch if reverse else 0, rest)
             grad_weight_hh.addmm_(delta_hh.narrow(0, 0 if reverse else batch, rest).t(), before)
