@@ -126,13 +126,13 @@ class Chain:
             if node in self.nodes:
                 continue
             layer = self.layer(node)
-            named = str(getattr(node.target, "__name__", node.target))
-            writes = named.endswith("_") and not named.endswith("__")
-            writes = writes or node.target in IN_PLACE or bool(node.kwargs.get("inplace"))
-            writes = writes or "out" in node.kwargs
-            if layer is not None:
+            if layer is None:
+                name = str(getattr(node.target, "__name__", node.target))
+                in_place = node.target in IN_PLACE or (name.endswith("_") and not name.endswith("__"))
+                writes = in_place or node.kwargs.get("inplace") or "out" in node.kwargs
+            else:
                 reads_the_same = any(operand in node.all_input_nodes for operand in self.operands)
-                writes = bool(getattr(layer, "inplace", False)) or (bool(layer._modules) and reads_the_same)
+                writes = getattr(layer, "inplace", False) or (layer._modules and reads_the_same)
             if writes:
                 return "what it reads might be changed before the end of the chain"
         return None
