@@ -143,14 +143,14 @@ class Chain:
             if node in self.nodes:
                 continue
             layer = self.layer(node)
-            named = str(getattr(node.target, "__name__", node.target))
-            writes = named.endswith("_") and not named.endswith("__")
-            writes = writes or node.target in IN_PLACE or bool(node.kwargs.get("inplace"))
-            writes = writes or "out" in node.kwargs
-            if layer is not None:
+            if layer is None:
+                name = str(getattr(node.target, "__name__", node.target))
+                in_place = node.target in IN_PLACE or (name.endswith("_") and not name.endswith("__"))
+                writes = in_place or node.kwargs.get("inplace") or "out" in node.kwargs
+            else:
                 known = type(layer).__module__.startswith(("torch.nn.modules.", "manualgrad.layers."))
                 may_write = bool(layer._modules) or not known
-                writes = bool(getattr(layer, "inplace", False)) or (may_write and self.reads_the_same(node))
+                writes = getattr(layer, "inplace", False) or (may_write and self.reads_the_same(node))
             if writes:
                 return "what it reads might be changed before the end of the chain"
         return None

@@ -36,7 +36,7 @@ HOLDERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 @dataclass(frozen=True)
 class FuseReport:
-    """What fuse did, readable when printed.
+    """What fuse or unfuse did, readable when printed.
 
     Args:
         fused: qualified names of the layer that each chain is built around, and the names of its parts.
@@ -145,7 +145,14 @@ def fuse(model: nn.Module) -> FuseReport:
 
 
 def unfuse(model: nn.Module) -> FuseReport:
-    """Give the modules of ``model`` their own forward back, in place."""
+    """Give the modules of ``model`` their own forward back, in place.
+
+    Returns:
+        The chains that are layers again.
+
+    Raises:
+        TypeError: if ``model`` is no module.
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"unfuse: expected a torch.nn.Module, but got {type(model).__name__}")
     report = FuseReport(verb="unfused")

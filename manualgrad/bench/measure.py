@@ -52,7 +52,7 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
             kept[storage.data_ptr()] = storage.nbytes()
         return x
 
-    with saved_tensors_hooks(pack, lambda x: x):
+    with saved_tensors_hooks(pack, lambda x: x):  # pyright: ignore[reportArgumentType]
         output = forward()
     del output
     return sum(kept.values())

@@ -40,9 +40,7 @@ class Contender:
         optimizers: object = torch.optim
         if backend == "ours":
             manualgrad.swap(self.module)
-            fuse = getattr(manualgrad, "fuse", None)
-            if fuse is not None:
-                fuse(self.module)
+            manualgrad.fuse(self.module)
             optimizers = manualgrad.optim
         elif backend == "compile":
             self.run = torch.compile(self.module)

@@ -21,6 +21,7 @@ from ..function import (
     wants_gradient,
     wide,
 )
+from ._blocks import observed
 from .arithmetic import add, concatenate, index_select
 from .cross_entropy import KEPT_FROM, nll_loss
 from .linear import Linear, linear
@@ -112,7 +113,8 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
     Shapes     x: (N, I);   t: (N), integers in [0, c_{K+1});   H: (S + K, I);   b: (S + K) or None;
                P_k: (I_k, I);   Q_k: (c_{k+1} − c_k, I_k);   rows_k: which n are in cluster k, or None where
                values cannot be looked at: then all are computed, and masked;   y: (N)
-    Saves      x, t, rows_k and the weights;  with ``keep``, where all rows_k are known, also D and the D_k
+    Saves      x, t, rows_k and the weights of the clusters in use;  with ``keep``, which is for 8 samples or
+               more, also D and their D_k
     Source     Grave, Joulin, Cissé, Grangier, Jégou 2016, arXiv:1609.04309
     """
 
@@ -294,10 +296,8 @@ def joined(head: Tensor, clusters: Sequence[Tensor], cutoffs: Sequence[int]) -> 
 
 def plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether ``module`` is of this class itself, or of ours, and computes what that says: no hooks."""
-    hooks = (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks)
     ours = Linear if kind is nn.Linear else kind
-    replaced = any((*hooks, module._backward_hooks)) or "forward" in vars(module)
-    return type(module) in (kind, ours) and not replaced
+    return type(module) in (kind, ours) and not observed(module)
 
 
 def of_weights_alone(module: Any) -> bool:

@@ -122,8 +122,8 @@ class BatchNormActivationFunction(Function):
     Shapes     x, z: (B, C, *I);   y: (B, C, *I) or (B, C, *O), O = ⌊I / window⌋ along each axis
                w, b: (C) or None;   μ, σ²: (C);   N = elements of x / C
     Saves      x, w, μ, σ²; with a pool of each window a byte: m, and whether v_m is positive
-               Without one the sign of v is that of y, which the next layer keeps anyway, if there is a
-               residual; else v follows from x, and b is saved
+               Without one, if a ≠ 1: the sign of v is that of y, which is saved if there is a residual, and
+               the next layer keeps anyway; else v follows from x, and b is saved
     Source     Ioffe, Szegedy 2015, arXiv:1502.03167; He et al. 2015, arXiv:1512.03385 (the residual);
                Bulò, Porzi, Kontschieder 2017, arXiv:1712.02616 (what need not be kept)
     """
@@ -313,9 +313,8 @@ def batch_norm_activation(
         )
     options = (float(negative_slope), tuple(window), eps)
     if not training:
-        statistics = (running_mean, running_var)
-        arguments = (BatchNormActivationEvalFunction, input, residual, *statistics, weight, bias, *options)
-        return apply(*arguments)[0]
+        tensors = (input, residual, running_mean, running_var, weight, bias)
+        return apply(BatchNormActivationEvalFunction, *tensors, *options)[0]
     y, mean, var, _ = apply(BatchNormActivationFunction, input, residual, weight, bias, *options)
     track(input, running_mean, running_var, mean, var, momentum)
     return y

@@ -39,6 +39,8 @@ __all__ = [
     "triplet_margin_with_distance_loss",
 ]
 
+EPSILON = 1e-12
+
 
 class CosineEmbeddingLossFunction(Function):
     """A similar pair is to point the same way, a dissimilar one to have a cosine below a margin.
@@ -56,8 +58,8 @@ class CosineEmbeddingLossFunction(Function):
     @staticmethod
     def cosine(x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c, √a and √b, the last axis kept."""
-        root_a = (x1.square().sum(-1, keepdim=True) + 1e-12).sqrt()
-        root_b = (x2.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+        root_a = (x1.square().sum(-1, keepdim=True) + EPSILON).sqrt()
+        root_b = (x2.square().sum(-1, keepdim=True) + EPSILON).sqrt()
         return (x1 * x2).sum(-1, keepdim=True) / (root_a * root_b), root_a, root_b
 
     @staticmethod

@@ -24,21 +24,13 @@ __all__ = ["LinearActivation", "LinearActivationFunction", "linear_activation"]
 
 LINEARS = (nn.Linear, Linear)
 # The names of activations, by their modules.
-NAMES = {
-    nn.GELU: "gelu",
-    nn.LeakyReLU: "leaky_relu",
-    nn.ReLU: "relu",
-    nn.SiLU: "silu",
-    nn.Sigmoid: "sigmoid",
-    nn.Tanh: "tanh",
-}
-NAMES |= {
-    GELU: "gelu",
-    LeakyReLU: "leaky_relu",
-    ReLU: "relu",
-    SiLU: "silu",
-    Sigmoid: "sigmoid",
-    Tanh: "tanh",
+NAMES: dict[type[nn.Module], str] = {
+    **dict.fromkeys((nn.GELU, GELU), "gelu"),
+    **dict.fromkeys((nn.LeakyReLU, LeakyReLU), "leaky_relu"),
+    **dict.fromkeys((nn.ReLU, ReLU), "relu"),
+    **dict.fromkeys((nn.SiLU, SiLU), "silu"),
+    **dict.fromkeys((nn.Sigmoid, Sigmoid), "sigmoid"),
+    **dict.fromkeys((nn.Tanh, Tanh), "tanh"),
 }
 # By name, of v and the slope of leaky_relu: what the layer apart computes.
 APART: dict[str, Callable[[Tensor, float], Tensor]] = {

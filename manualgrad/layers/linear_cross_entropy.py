@@ -3,7 +3,8 @@
 With C classes and I features the logits of a sample are C / I times as large as its input, which for a
 vocabulary is most of what a language model keeps for backward. Here they are computed for a few samples at a
 time, turned into a loss, and forgotten; backward computes them once more. Only where all of them are no
-larger than the input or the weight, whose gradients will be as large, is their slope kept instead.
+larger than the input or the weight, whose gradients will be as large, is their slope kept instead (of eight
+samples or more, one loss each).
 """
 
 from __future__ import annotations

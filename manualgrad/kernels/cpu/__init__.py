@@ -6,6 +6,7 @@ from .. import Twin
 from . import (
     activation,
     adaptive,
+    adaptive_pooling,
     add_layernorm,
     arithmetic,
     attention,
@@ -47,6 +48,7 @@ __all__ = ["TWINS"]
 TWINS: dict[type, Twin] = {
     **activation.TWINS,
     **adaptive.TWINS,
+    **adaptive_pooling.TWINS,
     **add_layernorm.TWINS,
     **arithmetic.TWINS,
     **attention.TWINS,

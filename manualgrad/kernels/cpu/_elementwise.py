@@ -5,6 +5,7 @@ Memory is walked in its own order, whatever the strides: gradients are brought i
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +66,6 @@ def elementwise(
     forward: Callable[..., Any] | None = None,
     backward: Callable[..., Any],
     options: tuple[str, ...] = (),
-    gradients: int | None = None,
     smallest: int = 0,
 ) -> Twin:
     """The twin of a Function that saves one tensor, x or y, and has at most two options, which are numbers.
@@ -74,12 +74,11 @@ def elementwise(
         forward: f as in :func:`forward_of`; None where ATen's is as fast, then the formula's is taken.
         backward: df as in :func:`backward_of`.
         options: the attributes of ctx that are df's a and b. f gets all of forward's that follow x.
-        gradients: how many arguments forward has, if not x and the options.
         smallest: see :class:`Twin`.
     """
     run = None if forward is None else forward_of(forward)
     run_backward = backward_of(backward)
-    nones = (None,) * (len(options) if gradients is None else gradients - 1)
+    nones = (None,) * (len(inspect.signature(formula.forward).parameters) - 1)
 
     def kernel_backward(ctx, grad_y: Tensor):
         if not plain(grad_y):
@@ -91,7 +90,7 @@ def elementwise(
     def kernel_forward(x: Tensor, *numbers: float) -> Tensor:
         return mapped(run, x, *numbers)  # pyright: ignore[reportArgumentType]
 
-    methods: dict[str, Any] = {"backward": staticmethod(kernel_backward), "__module__": forward_of.__module__}
+    methods: dict[str, Any] = {"backward": staticmethod(kernel_backward), "__module__": backward.__module__}
     if run is not None:
         methods["forward"] = staticmethod(kernel_forward)
     name = formula.__name__.removesuffix("Function") + "CPU"

@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from numba.np.ufunc.parallel import threading_layer
 from torch import Tensor
 
-__all__ = ["GRAIN", "compiled", "inlined", "like"]
+__all__ = ["FASTMATH", "compiled", "contiguous", "forceinline", "inlined", "like"]
 
 # Elements below which one thread is faster than a team of them. ATen's is about the same.
 GRAIN = 32768
@@ -31,9 +31,13 @@ FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 # Numba's cache sees changes of the file of a kernel, but not of the files that it takes functions from.
 SOURCES = zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
+# Whether every call is checked against the declared shapes, as the tests have it.
 CHECKED = False
 
+# For functions that loops call. Where the compiler leaves the call, it does not see that an argument is a
+# literal 2, and cannot vectorize: then the second one.
 inlined = numba.njit(fastmath=FASTMATH, error_model="numpy")
+forceinline = numba.njit(fastmath=FASTMATH, error_model="numpy", forceinline=True)
 
 get_num_threads = torch.get_num_threads
 # What is behind numba.set_num_threads, which calls by way of Python.
@@ -175,6 +179,11 @@ def like(x: Tensor, other: Tensor) -> Tensor:
     if (x.is_contiguous() and other.is_contiguous()) or x.stride() == other.stride():
         return x
     return torch.empty_like(other).copy_(x)
+
+
+def contiguous(x: Tensor | None) -> Tensor | None:
+    """``x`` in contiguous memory, if it is there."""
+    return None if x is None else x.contiguous()
 
 
 @intrinsic

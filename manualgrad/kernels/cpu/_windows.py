@@ -1,18 +1,13 @@
-"""What the kernels of pooling share: windows over three axes, of which missing ones have the length 1."""
+"""What the kernels of pooling share: windows over three axes, the missing ones of length 1."""
 
 from __future__ import annotations
 
-import numba
+from ._jit import forceinline
 
-from ._jit import FASTMATH
-
-__all__ = ["inlined", "inside", "merged", "side_by_side", "three", "windows"]
-
-# Where the compiler leaves a call, it does not see that a step is a literal 2, and cannot vectorize.
-inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
+__all__ = ["inside", "side_by_side", "three", "windows"]
 
 
-@inlined
+@forceinline
 def inside(windows, length, kernel, stride, padding, dilation):
     """The first window that is wholly inside, and the first behind them that is not, or no more."""
     low = min(windows, -(-padding // stride))
@@ -40,14 +35,6 @@ def windows(plane, kernel, stride, padding, dilation, ceil_mode: bool) -> tuple[
             count -= 1
         size.append(count)
     return tuple(size)
-
-
-def merged(plane, size) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Both for three axes; the last axes are taken for one where there is one window of them."""
-    plane, size = list(plane), list(size)
-    while len(size) > 1 and size[-1] == size[-2] == 1:
-        plane[-2:], size[-2:] = [plane[-1] * plane[-2]], [1]
-    return three(plane, 1), three(size, 1)
 
 
 def side_by_side(plane, size, kernel, stride, padding) -> bool:

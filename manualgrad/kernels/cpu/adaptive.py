@@ -88,6 +88,6 @@ TWINS = {
     LinearCrossEntropyLossFunction: Twin(
         LinearCrossEntropyLossCPU,
         takes=single_chunk,
-        asks="logits that are no larger than the input or weight, no class weights, no smoothing",
+        asks="a gradient, 8 samples, logits no larger than input or weight, no class weights, no smoothing",
     ),
 }

@@ -12,16 +12,15 @@ import numpy as np
 from numba import prange
 from torch import Tensor
 
-from ...layers.pooling import AdaptiveAvgPoolFunction, AvgPoolFunction
+from ...layers.pooling import AvgPoolFunction
 from .. import Twin, plain
-from ._jit import compiled
-from ._windows import inlined, inside, merged, side_by_side, three, windows
-from .batchnorm import CHUNK
+from ._jit import compiled, forceinline
+from ._windows import inside, side_by_side, three, windows
 
 __all__ = ["TWINS", "AvgPoolCPU", "shared_out", "takes_avg"]
 
 
-@inlined
+@forceinline
 def sums_of_taps(x, y, taps, step):
     for o in range(y.size):
         total = y[o]
@@ -30,7 +29,7 @@ def sums_of_taps(x, y, taps, step):
         y[o] = total
 
 
-@inlined
+@forceinline
 def row_of_sums(x, y, taps, step):
     # With literal numbers the loops are unrolled and vectorized.
     if taps == 2 and step == 2:
@@ -46,7 +45,15 @@ def row_of_sums(x, y, taps, step):
         sums_of_taps(x, y, taps, step)
 
 
-@inlined
+@forceinline
+def sums_at_border(x, y, start, stop, taps, step, padding):
+    for o in range(start, stop):
+        w = o * step - padding
+        for k in range(max(w, 0), min(w + taps, x.size)):
+            y[o] += x[k]
+
+
+@forceinline
 def counted(o, length, kernel, stride, padding, count_include_pad):
     """How many elements of window ``o`` its mean divides by, along an axis."""
     start = o * stride - padding
@@ -54,13 +61,18 @@ def counted(o, length, kernel, stride, padding, count_include_pad):
     return end - start if count_include_pad else min(end, length) - max(start, 0)
 
 
-@inlined
-def row_of_shares(share, o_d, o_h, plane, kernel, stride, padding, count_include_pad, divisor):
-    """1 / c of each window in a row; ``divisor`` is 0 where the windows' sizes count."""
-    T = share.dtype.type
-    rows = counted(o_d, plane[0], kernel[0], stride[0], padding[0], count_include_pad) * counted(
+@forceinline
+def rows_counted(o_d, o_h, plane, kernel, stride, padding, count_include_pad):
+    """The same along the first two axes together."""
+    return counted(o_d, plane[0], kernel[0], stride[0], padding[0], count_include_pad) * counted(
         o_h, plane[1], kernel[1], stride[1], padding[1], count_include_pad
     )
+
+
+@forceinline
+def row_of_shares(share, rows, plane, kernel, stride, padding, count_include_pad, divisor):
+    """1 / c of each window in a row; ``divisor`` is 0 where the windows' sizes count."""
+    T = share.dtype.type
     for o in range(share.size):
         c = rows * counted(o, plane[2], kernel[2], stride[2], padding[2], count_include_pad)
         share[o] = T(1) / T(divisor if divisor != 0 else c)
@@ -85,25 +97,17 @@ def avg_pool_forward(x, y, planes, plane, size, kernel, stride, padding, count_i
                             row_of_sums(
                                 row[low * stride[2] - padding[2] :], total[low:high], kernel[2], stride[2]
                             )
-                        for o in range(low):
-                            w = o * stride[2] - padding[2]
-                            for k in range(max(w, 0), min(w + kernel[2], plane[2])):
-                                total[o] += row[k]
-                        for o in range(high, size[2]):
-                            w = o * stride[2] - padding[2]
-                            for k in range(max(w, 0), min(w + kernel[2], plane[2])):
-                                total[o] += row[k]
-                rows = counted(o_d, plane[0], kernel[0], stride[0], padding[0], count_include_pad) * counted(
-                    o_h, plane[1], kernel[1], stride[1], padding[1], count_include_pad
-                )
+                        sums_at_border(row, total, 0, low, kernel[2], stride[2], padding[2])
+                        sums_at_border(row, total, high, size[2], kernel[2], stride[2], padding[2])
+                rows = rows_counted(o_d, o_h, plane, kernel, stride, padding, count_include_pad)
                 if rows != rows_before:
-                    row_of_shares(share, o_d, o_h, plane, kernel, stride, padding, count_include_pad, divisor)
+                    row_of_shares(share, rows, plane, kernel, stride, padding, count_include_pad, divisor)
                     rows_before = rows
                 for o in range(size[2]):
                     total[o] *= share[o]
 
 
-@inlined
+@forceinline
 def share_out(each, row, taps):
     """Windows side by side: each element of ``row`` gets its share."""
     for o in range(each.size):
@@ -111,10 +115,18 @@ def share_out(each, row, taps):
             row[o * taps + b] = each[o]
 
 
-@inlined
+@forceinline
 def add_shares(each, row, step):
     for o in range(each.size):
         row[o * step] += each[o]
+
+
+@forceinline
+def add_at_border(each, row, start, stop, taps, step, padding):
+    for o in range(start, stop):
+        w = o * step - padding
+        for k in range(max(w, 0), min(w + taps, row.size)):
+            row[k] += each[o]
 
 
 @compiled(g="planes, size[0], size[1], size[2]", grad_x="planes, plane[0], plane[1], plane[2]")
@@ -130,11 +142,9 @@ def avg_pool_backward(
             grad_x[p] = 0
         for o_d in range(size[0]):
             for o_h in range(size[1]):
-                rows = counted(o_d, plane[0], kernel[0], stride[0], padding[0], count_include_pad) * counted(
-                    o_h, plane[1], kernel[1], stride[1], padding[1], count_include_pad
-                )
+                rows = rows_counted(o_d, o_h, plane, kernel, stride, padding, count_include_pad)
                 if rows != rows_before:
-                    row_of_shares(share, o_d, o_h, plane, kernel, stride, padding, count_include_pad, divisor)
+                    row_of_shares(share, rows, plane, kernel, stride, padding, count_include_pad, divisor)
                     rows_before = rows
                 for o in range(size[2]):
                     each[o] = g[p, o_d, o_h, o] * share[o]
@@ -158,91 +168,8 @@ def avg_pool_backward(
                                     add_shares(each[low:high], inner, 2)
                                 else:
                                     add_shares(each[low:high], inner, stride[2])
-                        for o in range(low):
-                            w = o * stride[2] - padding[2]
-                            for k in range(max(w, 0), min(w + kernel[2], plane[2])):
-                                row[k] += each[o]
-                        for o in range(high, size[2]):
-                            w = o * stride[2] - padding[2]
-                            for k in range(max(w, 0), min(w + kernel[2], plane[2])):
-                                row[k] += each[o]
-
-
-@inlined
-def total_of(x):
-    """Σ x in float64; parts that are exact to their last digits in the precision of x."""
-    T = x.dtype.type
-    total = 0.0
-    for start in range(0, x.size, CHUNK):
-        chunk = x[start : start + CHUNK]
-        part = T(0)
-        for k in range(chunk.size):
-            part += chunk[k]
-        total += part
-    return total
-
-
-@compiled(x="planes, plane[0], plane[1], plane[2]", y="planes, size[0], size[1], size[2]")
-def adaptive_avg_pool_forward(x, y, planes, plane, size):
-    for p in prange(planes):
-        rows = np.empty(plane[2], x.dtype)
-        for o_d in range(size[0]):
-            d, d_end = o_d * plane[0] // size[0], -(-(o_d + 1) * plane[0] // size[0])
-            for o_h in range(size[1]):
-                h, h_end = o_h * plane[1] // size[1], -(-(o_h + 1) * plane[1] // size[1])
-                count = (d_end - d) * (h_end - h)
-                whole = x[p, d, h]
-                if count > 1:
-                    whole = rows
-                    rows[:] = 0
-                    for i in range(d, d_end):
-                        for j in range(h, h_end):
-                            row = x[p, i, j]
-                            for k in range(row.size):
-                                rows[k] += row[k]
-                for o in range(size[2]):
-                    w, w_end = o * plane[2] // size[2], -(-(o + 1) * plane[2] // size[2])
-                    y[p, o_d, o_h, o] = total_of(whole[w:w_end]) / (count * (w_end - w))
-
-
-# The gradient of x comes first: the work is to fill it, and windows may be few.
-@compiled(grad_x="planes, plane[0], plane[1], plane[2]", g="planes, size[0], size[1], size[2]")
-def adaptive_avg_pool_backward(grad_x, g, planes, plane, size):
-    T = g.dtype.type
-    overlap = plane[0] % size[0] != 0 or plane[1] % size[1] != 0
-    for p in prange(planes):
-        rows = np.empty(plane[2], g.dtype)
-        if overlap:
-            grad_x[p] = 0
-        for o_d in range(size[0]):
-            d, d_end = o_d * plane[0] // size[0], -(-(o_d + 1) * plane[0] // size[0])
-            for o_h in range(size[1]):
-                h, h_end = o_h * plane[1] // size[1], -(-(o_h + 1) * plane[1] // size[1])
-                count = (d_end - d) * (h_end - h)
-                whole = rows
-                if count == 1 and not overlap:
-                    whole = grad_x[p, d, h]
-                filled = 0
-                for o in range(size[2]):
-                    w, w_end = o * plane[2] // size[2], -(-(o + 1) * plane[2] // size[2])
-                    each = g[p, o_d, o_h, o] / T(count * (w_end - w))
-                    for k in range(w, filled):
-                        whole[k] += each
-                    new = whole[max(w, filled) : w_end]
-                    for k in range(new.size):
-                        new[k] = each
-                    filled = w_end
-                if count == 1 and not overlap:
-                    continue
-                for i in range(d, d_end):
-                    for j in range(h, h_end):
-                        row = grad_x[p, i, j]
-                        if overlap:
-                            for k in range(row.size):
-                                row[k] += rows[k]
-                        else:
-                            for k in range(row.size):
-                                row[k] = rows[k]
+                        add_at_border(each, row, 0, low, kernel[2], stride[2], padding[2])
+                        add_at_border(each, row, high, size[2], kernel[2], stride[2], padding[2])
 
 
 def takes_avg(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override) -> bool:
@@ -273,8 +200,8 @@ class AvgPoolCPU(AvgPoolFunction):
     def backward(ctx, grad_y: Tensor):
         if not plain(grad_y):
             return AvgPoolFunction.backward(ctx, grad_y)
-        windows = (ctx.plane, ctx.kernel, ctx.stride, ctx.padding)
-        grad_x = shared_out(grad_y, *windows, bool(ctx.count_include_pad), ctx.divisor_override or 0)
+        axes = (ctx.plane, ctx.kernel, ctx.stride, ctx.padding)
+        grad_x = shared_out(grad_y, *axes, bool(ctx.count_include_pad), ctx.divisor_override or 0)
         return grad_x, None, None, None, None, None, None
 
 
@@ -296,33 +223,6 @@ def shared_out(
     return grad_x
 
 
-class AdaptiveAvgPoolCPU(AdaptiveAvgPoolFunction):
-    @staticmethod
-    def forward(x: Tensor, size):
-        ndim = len(size)
-        plane = x.shape[-ndim:]
-        y = x.new_empty(*x.shape[:-ndim], *size)
-        adaptive_avg_pool_forward(x, y, x.numel() // math.prod(plane), *merged(plane, size))
-        return y
-
-    @staticmethod
-    def backward(ctx, grad_y: Tensor):
-        if not plain(grad_y):
-            return AdaptiveAvgPoolFunction.backward(ctx, grad_y)
-        ndim = len(ctx.plane)
-        g = grad_y.contiguous()
-        size = g.shape[-ndim:]
-        grad_x = g.new_empty(*g.shape[:-ndim], *ctx.plane)
-        adaptive_avg_pool_backward(grad_x, g, g.numel() // math.prod(size), *merged(ctx.plane, size))
-        return grad_x, None
-
-
 TWINS = {
     AvgPoolFunction: Twin(AvgPoolCPU, smallest=4096, takes=takes_avg, asks="a contiguous input"),
-    AdaptiveAvgPoolFunction: Twin(
-        AdaptiveAvgPoolCPU,
-        smallest=4096,
-        takes=lambda x, size: x.is_contiguous() and all(s > 0 for s in size),
-        asks="a contiguous input",
-    ),
 }

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...layers.batchnorm_activation import BatchNormActivationEvalFunction, BatchNormActivationFunction
 from .. import Twin, plain
-from ._jit import compiled, inlined
+from ._jit import compiled, contiguous, inlined
 from .batchnorm import dense
 
 __all__ = ["TWINS"]
@@ -292,10 +292,10 @@ def plane(x: Tensor) -> tuple[int, int]:
     return (1, x.shape[2]) if x.dim() == 3 else (x.shape[2], x.shape[3])
 
 
-def forward(x, residual, mean, var, weight, bias, slope, window, eps, training):
+def outputs(x, residual, mean, var, weight, bias, slope, window, eps, training):
     """y and the winners; in training into ``mean`` and ``var`` the statistics."""
     x = x.contiguous()
-    residual = None if residual is None else residual.contiguous()
+    residual = contiguous(residual)
     n, channels = x.shape[:2]
     if not window:
         y = torch.empty_like(x)
@@ -312,7 +312,7 @@ def forward(x, residual, mean, var, weight, bias, slope, window, eps, training):
     return y, winner
 
 
-def backward(ctx, g, need_residual, training):
+def gradients(ctx, g, need_residual, training):
     """The gradients of x, the residual, w and b."""
     x, weight, mean, var, bias, y, winner = ctx.saved_tensors
     x, g = x.contiguous(), g.contiguous()
@@ -320,25 +320,22 @@ def backward(ctx, g, need_residual, training):
     grad_x = torch.empty_like(x)
     grad_residual = torch.empty_like(x) if need_residual else None
     grad_weight, grad_bias = x.new_empty(2, channels).unbind()
-    gradients = (grad_x, grad_residual, grad_weight, grad_bias)
+    found = (grad_x, grad_residual, grad_weight, grad_bias)
     options = (ctx.eps, ctx.slope, training)
     if ctx.window:
         kernel = (1, *ctx.window)[-2:]
-        pooled_backward(
-            x, g, winner, weight, mean, var, *gradients, n, channels, *plane(x), *kernel, *options
-        )
+        pooled_backward(x, g, winner, weight, mean, var, *found, n, channels, *plane(x), *kernel, *options)
     else:
         size = math.prod(x.shape[2:])
-        y = None if y is None else y.contiguous()
-        activated_backward(x, g, y, weight, bias, mean, var, *gradients, n, channels, size, *options)
-    return gradients
+        activated_backward(x, g, contiguous(y), weight, bias, mean, var, *found, n, channels, size, *options)
+    return found
 
 
 class BatchNormActivationCPU(BatchNormActivationFunction):
     @staticmethod
     def forward(x: Tensor, residual: Tensor | None, weight, bias, slope: float, window, eps: float):
         mean, var = x.new_empty(2, x.shape[1]).unbind()
-        y, winner = forward(x, residual, mean, var, weight, bias, slope, window, eps, True)
+        y, winner = outputs(x, residual, mean, var, weight, bias, slope, window, eps, True)
         return y, mean, var, winner
 
     @staticmethod
@@ -346,7 +343,7 @@ class BatchNormActivationCPU(BatchNormActivationFunction):
         if not plain(grad_y):
             return BatchNormActivationFunction.backward(ctx, grad_y, _mean, _var, _winner)
         need_x, need_residual, need_weight, need_bias = ctx.needs_input_grad[:4]
-        grad_x, grad_residual, grad_weight, grad_bias = backward(ctx, grad_y, need_residual, True)
+        grad_x, grad_residual, grad_weight, grad_bias = gradients(ctx, grad_y, need_residual, True)
         return (
             grad_x if need_x else None,
             grad_residual,
@@ -363,7 +360,7 @@ class BatchNormActivationEvalCPU(BatchNormActivationEvalFunction):
     def forward(
         x: Tensor, residual: Tensor | None, mean, var, weight, bias, slope: float, window, eps: float
     ):
-        return forward(x, residual, mean, var, weight, bias, slope, window, eps, False)
+        return outputs(x, residual, mean, var, weight, bias, slope, window, eps, False)
 
     @staticmethod
     def backward(ctx, grad_y: Tensor, _winner):
@@ -371,7 +368,7 @@ class BatchNormActivationEvalCPU(BatchNormActivationEvalFunction):
         if not ctx.has_x or not plain(grad_y):
             return BatchNormActivationEvalFunction.backward(ctx, grad_y, _winner)
         need_x, need_residual, _, _, need_weight, need_bias = ctx.needs_input_grad[:6]
-        grad_x, grad_residual, grad_weight, grad_bias = backward(ctx, grad_y, need_residual, False)
+        grad_x, grad_residual, grad_weight, grad_bias = gradients(ctx, grad_y, need_residual, False)
         return (
             grad_x if need_x else None,
             grad_residual,

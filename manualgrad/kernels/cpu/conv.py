@@ -39,7 +39,7 @@ from ...layers.conv import (
 )
 from .. import Twin, plain
 from . import _winograd
-from ._jit import compiled, inlined
+from ._jit import compiled, contiguous, inlined
 
 __all__ = ["TWINS"]
 
@@ -175,7 +175,7 @@ def few_channels(
     return h, w, oh, ow, p, q, top, left, min(PARTS, x.shape[0])
 
 
-def contraction(g: Tensor, x: Tensor, weight: Tensor | None, options: tuple) -> Tensor:
+def contraction(g: Tensor, x: Tensor, weight: Tensor, options: tuple) -> Tensor:
     """The weight's gradient alone. Of ``weight`` the shape is read, and no number."""
     return torch.ops.aten.convolution_backward(g, x, weight, None, *options, WEIGHT_ALONE)[1]
 
@@ -221,8 +221,7 @@ class ConvCPU(ConvFunction):
             return ConvFunction.forward(x, weight, bias, stride, padding, dilation, groups)
         n, b = x.shape[:2]
         y = x.new_empty(n, len(weight), *places)
-        bias = bias if bias is None else bias.contiguous()
-        few_channels_forward(x, weight.contiguous(), bias, y, n, len(weight), b, *sizes)
+        few_channels_forward(x, weight.contiguous(), contiguous(bias), y, n, len(weight), b, *sizes)
         return y
 
     @staticmethod

@@ -20,7 +20,7 @@ from ...layers.cross_entropy import (
     check_weight_dtype,
 )
 from .. import Twin, plain
-from ._jit import compiled, inlined
+from ._jit import compiled, contiguous, inlined
 from ._math import exp
 
 __all__ = ["TWINS"]
@@ -70,12 +70,9 @@ def cross_entropy_forward(
     """Whether a target is no class."""
     T = z.dtype.type
     blocks = (inner + BLOCK - 1) // BLOCK
-    losses, omegas, wrong = (
-        np.zeros(rows * blocks),
-        np.zeros(rows * blocks),
-        np.zeros(rows * blocks, np.bool_),
-    )
-    for task in prange(rows * blocks):
+    tasks = rows * blocks
+    losses, omegas, wrong = np.zeros(tasks), np.zeros(tasks), np.zeros(tasks, np.bool_)
+    for task in prange(tasks):
         row, start = task // blocks, task % blocks * BLOCK
         width = min(BLOCK, inner - start)
         lse = logsumexp[row, start : start + width]
@@ -240,10 +237,6 @@ def axes(z: Tensor) -> tuple[int, int, int]:
     return rows, classes, math.prod(places)
 
 
-def dense(weight: Tensor | None) -> Tensor | None:
-    return None if weight is None else weight.contiguous()
-
-
 class CrossEntropyLossCPU(CrossEntropyLossFunction):
     @staticmethod
     def forward(
@@ -253,7 +246,7 @@ class CrossEntropyLossCPU(CrossEntropyLossFunction):
         logsumexp = torch.empty(target.shape, dtype=z.dtype)
         loss = torch.empty(target.shape if reduction == "none" else (), dtype=z.dtype)
         if cross_entropy_forward(
-            z.contiguous(), target.contiguous(), dense(weight), logsumexp, loss, *axes(z), loss.numel(),
+            z.contiguous(), target.contiguous(), contiguous(weight), logsumexp, loss, *axes(z), loss.numel(),
             ignore_index, float(smoothing), reduction == "mean",
         ):  # fmt: skip
             check_classes("cross_entropy", target, z.shape[1], ignore_index)
@@ -267,7 +260,7 @@ class CrossEntropyLossCPU(CrossEntropyLossFunction):
         z, g = z.contiguous(), grad.contiguous()
         grad_z = torch.empty_like(z)
         cross_entropy_backward(
-            z, target.contiguous(), dense(weight), logsumexp, g, grad_z, *axes(z), g.numel(),
+            z, target.contiguous(), contiguous(weight), logsumexp, g, grad_z, *axes(z), g.numel(),
             ctx.ignore_index, float(ctx.smoothing), ctx.reduction == "mean",
         )  # fmt: skip
         return grad_z, None, None, None, None, None
@@ -279,7 +272,7 @@ class NLLLossCPU(NLLLossFunction):
         check_weight_dtype("nll_loss", x, weight)
         loss = torch.empty(target.shape if reduction == "none" else (), dtype=x.dtype)
         if nll_forward(
-            x, target.contiguous(), dense(weight), loss, *axes(x), loss.numel(), ignore_index,
+            x, target.contiguous(), contiguous(weight), loss, *axes(x), loss.numel(), ignore_index,
             reduction == "mean",
         ):  # fmt: skip
             check_classes("nll_loss", target, x.shape[1], ignore_index)
@@ -293,7 +286,7 @@ class NLLLossCPU(NLLLossFunction):
         g = grad.contiguous()
         grad_x = torch.zeros(ctx.size, dtype=ctx.dtype)
         nll_backward(
-            grad_x, target.contiguous(), dense(weight), g, *axes(grad_x), g.numel(), ctx.ignore_index,
+            grad_x, target.contiguous(), contiguous(weight), g, *axes(grad_x), g.numel(), ctx.ignore_index,
             ctx.reduction == "mean",
         )  # fmt: skip
         return grad_x, None, None, None, None

@@ -12,7 +12,7 @@ from numba import prange
 from torch import Tensor
 
 from ...layers.distance import CosineSimilarityFunction, PairwiseDistanceFunction, PDistFunction
-from ...layers.embedding_loss import CosineEmbeddingLossFunction
+from ...layers.embedding_loss import EPSILON, CosineEmbeddingLossFunction
 from .. import Twin, plain
 from . import _math
 from ._jit import compiled, inlined
@@ -109,7 +109,7 @@ def cosine_embedding_forward(x1, x2, target, loss, rows, size, every, margin, sh
     losses = np.empty(rows)
     for row in prange(rows):
         a, b, both = products(x1[row], x2[row], T)
-        c = both / np.sqrt(a + T(1e-12)) / np.sqrt(b + T(1e-12))
+        c = both / np.sqrt(a + T(EPSILON)) / np.sqrt(b + T(EPSILON))
         missed = T(0) if c < T(margin) else c - T(margin)
         missed = missed if target[row] == T(-1) else T(0)
         losses[row] = T(1) - c if target[row] == T(1) else missed
@@ -127,7 +127,7 @@ def cosine_embedding_backward(x1, x2, target, g, grad_x1, grad_x2, rows, size, e
     for row in prange(rows):
         u, v = x1[row], x2[row]
         a, b, both = products(u, v, T)
-        root_a, root_b = np.sqrt(a + T(1e-12)), np.sqrt(b + T(1e-12))
+        root_a, root_b = np.sqrt(a + T(EPSILON)), np.sqrt(b + T(EPSILON))
         c = both / root_a / root_b
         missed = T(1) if target[row] == T(-1) and c - T(margin) >= T(0) else T(0)
         grad_c = T(g[row % every] * share) * (T(-1) if target[row] == T(1) else missed)
@@ -165,7 +165,7 @@ def rows_of(x: Tensor) -> tuple[int, int]:
     return x.numel() // size, size
 
 
-def dense(x1: Tensor, x2: Tensor, *options) -> bool:
+def comparable(x1: Tensor, x2: Tensor, *options) -> bool:
     return x1.dim() > 0 and x1.dtype is x2.dtype and x1.is_contiguous() and x2.is_contiguous()
 
 
@@ -243,16 +243,18 @@ TWINS = {
     PairwiseDistanceFunction: Twin(
         PairwiseDistanceCPU,
         smallest=1024,
-        takes=lambda x1, x2, p, eps, keepdim: p == 2 and dense(x1, x2),
+        takes=lambda x1, x2, p, eps, keepdim: p == 2 and comparable(x1, x2),
         asks="p = 2, contiguous vectors",
     ),
     CosineSimilarityFunction: Twin(
         CosineSimilarityCPU,
         smallest=1024,
-        takes=lambda x1, x2, dim, eps: dense(x1, x2) and dim in (-1, x1.dim() - 1),
+        takes=lambda x1, x2, dim, eps: comparable(x1, x2) and dim in (-1, x1.dim() - 1),
         asks="contiguous vectors along the last axis",
     ),
-    CosineEmbeddingLossFunction: Twin(CosineEmbeddingLossCPU, 1024, dense, "contiguous vectors"),
+    CosineEmbeddingLossFunction: Twin(
+        CosineEmbeddingLossCPU, smallest=1024, takes=comparable, asks="contiguous vectors"
+    ),
     PDistFunction: Twin(
         PDistCPU,
         smallest=64,

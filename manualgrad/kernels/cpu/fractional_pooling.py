@@ -17,9 +17,10 @@ from torch import Tensor
 from ...function import values_known
 from ...layers.fractional_pooling import FractionalMaxPoolFunction, order_of_samples
 from .. import Twin, plain
-from ._jit import compiled
-from ._windows import inlined, three
-from .max_pooling import champion, compete, scattered
+from ._jit import compiled, forceinline
+from ._windows import three
+from .adaptive_pooling import champion, compete
+from .max_pooling import scattered
 
 __all__ = ["TWINS"]
 
@@ -38,7 +39,7 @@ def place_windows(starts, u, length, kernel):
         starts[last] = length - kernel
 
 
-@inlined
+@forceinline
 def larger_of_two(best, number, starts, y, taken, tap):
     """Of two neighbours each, as :func:`champion` chooses, without a branch."""
     T = best.dtype.type

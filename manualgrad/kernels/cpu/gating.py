@@ -18,6 +18,8 @@ __all__ = ["TWINS"]
 
 ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
+# Elements of a tile of a row, as long rows are shared between threads.
+TILE = 4096
 
 
 def silu(x, a, b, T):
@@ -114,14 +116,12 @@ def glu_backward(x, g, grad_x, rows, half, tiles, width):
 
 
 class GLUCPU(GLUFunction):
-    WIDTH = 4096
-
     @staticmethod
     def tiles(x: Tensor, dim: int) -> tuple[int, int, int, int]:
         """Rows, each of which is a and then b; how long a is; its tiles, and the length of one"""
         rows = math.prod(x.shape[: dim % x.dim()])
         half = x.numel() // rows // 2
-        return rows, half, -(-half // GLUCPU.WIDTH), GLUCPU.WIDTH
+        return rows, half, -(-half // TILE), TILE
 
     @staticmethod
     def forward(x: Tensor, dim: int):

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ...layers.grid import MODES, PADDINGS, GridSampleFunction
 from .. import Twin, plain
-from ._jit import FASTMATH, compiled
+from ._jit import compiled, forceinline
+from ._windows import three
 
 __all__ = ["TWINS"]
 
@@ -26,11 +27,11 @@ TAPS = {"bilinear": 2, "nearest": 1, "bicubic": 4}
 # Places that are dealt with at a time: their taps stay in the cache.
 PLACES = 64
 
-inlined = numba.njit(fastmath={"contract", "nsz"}, forceinline=True, error_model="numpy")
-inlined_sum = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
+# Of positions no sum is reordered: one between two elements has to fall where the formula's does.
+strict = numba.njit(fastmath={"contract", "nsz"}, forceinline=True, error_model="numpy")
 
 
-@inlined
+@strict
 def padded(u, length, padding, align_corners, T):
     """As the formula's: a position in the picture, and how it moves with ``u``."""
     turn = T(1)
@@ -53,7 +54,7 @@ def padded(u, length, padding, align_corners, T):
     return min(max(u, T(0)), last), turn
 
 
-@inlined
+@strict
 def cubic(d, T):
     if d < T(1):
         return (T(1.25) * d - T(2.25)) * d * d + T(1)
@@ -62,7 +63,7 @@ def cubic(d, T):
     return T(0)
 
 
-@inlined
+@strict
 def cubic_slope(d, T):
     if d < T(1):
         return (T(3.75) * d - T(4.5)) * d
@@ -71,7 +72,7 @@ def cubic_slope(d, T):
     return T(0)
 
 
-@inlined
+@strict
 def keep(index, weight, slope, p, i, w, s, length, T):
     """A tap of place ``p``, which counts only inside of the picture."""
     inside = (i >= T(0)) & (i < T(length))
@@ -80,7 +81,7 @@ def keep(index, weight, slope, p, i, w, s, length, T):
     slope[p] = s if inside else T(0)
 
 
-@inlined
+@strict
 def taps(v, length, mode, padding, align_corners, index, weight, slope, T):
     """As the formula's: for each place the taps of one axis, elements, weights w, slopes ∂w/∂v."""
     speed = T(length - 1) / T(2) if align_corners else T(length) / T(2)
@@ -114,13 +115,13 @@ def taps(v, length, mode, padding, align_corners, index, weight, slope, T):
         keep(index[1], weight[1], slope[1], p, below + T(1), after, turn * speed, length, T)
 
 
-@inlined_sum
+@forceinline
 def add_shares(out, index, weight, g):
     for p in range(g.size):
         out[index[p]] += weight[p] * g[p]
 
 
-@inlined_sum
+@forceinline
 def add_seen(change, index, x, g):
     for p in range(g.size):
         change[p] += g[p] * x[index[p]]
@@ -214,10 +215,9 @@ class GridSampleCPU(GridSampleFunction):
         ndim, places = len(lengths), math.prod(grid.shape[1:-1])
         grad_x = grad_y.new_empty(ctx.shape) if need_x else None
         grad_grid = torch.empty_like(grid, memory_format=torch.contiguous_format) if need_grid else None
-        ones = (1,) * (3 - ndim)
         grid_sample_backward(
             grad_y.contiguous(), x.contiguous() if need_grid else None, grid.contiguous(), grad_x, grad_grid,
-            batch, channels, places, (*ones, *lengths), (*ones, *(TAPS[ctx.mode],) * ndim), ndim,
+            batch, channels, places, three(lengths, 1), three((TAPS[ctx.mode],) * ndim, 1), ndim,
             MODES.index(ctx.mode), PADDINGS.index(ctx.padding_mode), ctx.align_corners,
         )  # fmt: skip
         return grad_x, grad_grid, None, None, None

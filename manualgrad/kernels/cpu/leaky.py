@@ -17,11 +17,12 @@ from ...layers.leaky import LeakyReLUFunction, PReLUFunction
 from .. import Twin, plain
 from ._elementwise import elementwise
 from ._jit import compiled
+from .batchnorm import PARTS
 
 __all__ = ["TWINS"]
 
+# Elements of a tile: few enough for the cache, many for vectors.
 TILE = 4096
-PARTS = 16
 
 
 def leaky_relu_backward(x, g, slope, b, T):

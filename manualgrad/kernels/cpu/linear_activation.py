@@ -24,12 +24,9 @@ from .activation import sigmoid_backward, tanh_backward
 from .batchnorm import PARTS
 from .gating import GELU_FORWARD, gelu_backward, gelu_tanh_backward, silu, silu_backward
 from .leaky import leaky_relu_backward
+from .piecewise import relu_backward
 
 __all__ = ["TWINS"]
-
-
-def relu_backward(y, g, a, b, T):
-    return T(0) if y <= T(0) else g
 
 
 def activation_backward(df: Callable[..., Any]) -> Compiled:

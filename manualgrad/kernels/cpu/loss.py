@@ -107,6 +107,16 @@ def nothing(x, t, u, a, b, T):
     return T(0)
 
 
+def mirrored(slope_x: Callable[..., Any]) -> Callable[..., Any]:
+    """The slope of the target, if the loss stays what it is where input and target change places."""
+    inlined = strict(slope_x)
+
+    def slope_target(x, t, u, a, b, T):
+        return inlined(t, x, u, a, b, T)
+
+    return slope_target
+
+
 def kernel_of(
     formula: type[Any],
     loss: Callable[..., Any],
@@ -191,10 +201,6 @@ def mse_slope(x, t, u, a, b, T):
     return T(2) * (x - t)
 
 
-def mse_slope_target(x, t, u, a, b, T):
-    return T(2) * (t - x)
-
-
 def l1(x, t, u, a, b, T):
     return abs(x - t)
 
@@ -203,12 +209,6 @@ def l1_slope(x, t, u, a, b, T):
     delta = x - t
     sign = T(1) if delta > T(0) else T(0)  # of NaN too, as torch.sign has it
     return T(-1) if delta < T(0) else sign
-
-
-def l1_slope_target(x, t, u, a, b, T):
-    delta = x - t
-    sign = T(-1) if delta > T(0) else T(0)
-    return T(1) if delta < T(0) else sign
 
 
 def huber(x, t, u, threshold, b, T):
@@ -223,12 +223,6 @@ def huber_slope(x, t, u, threshold, b, T):
     return -threshold if delta < -threshold else delta
 
 
-def huber_slope_target(x, t, u, threshold, b, T):
-    delta = t - x
-    delta = threshold if delta > threshold else delta
-    return -threshold if delta < -threshold else delta
-
-
 def smooth_l1(x, t, u, beta, b, T):
     size = abs(x - t)
     c = beta if size > beta else size
@@ -237,12 +231,6 @@ def smooth_l1(x, t, u, beta, b, T):
 
 def smooth_l1_slope(x, t, u, beta, b, T):
     slope = (x - t) / beta
-    slope = T(1) if slope > T(1) else slope
-    return T(-1) if slope < T(-1) else slope
-
-
-def smooth_l1_slope_target(x, t, u, beta, b, T):
-    slope = (t - x) / beta
     slope = T(1) if slope > T(1) else slope
     return T(-1) if slope < T(-1) else slope
 
@@ -322,10 +310,6 @@ def gaussian_slope(x, t, variance, eps, b, T):
     return (x - t) / (eps if variance < eps else variance)
 
 
-def gaussian_slope_target(x, t, variance, eps, b, T):
-    return (t - x) / (eps if variance < eps else variance)
-
-
 def gaussian_slope_variance(x, t, variance, eps, b, T):
     v = eps if variance < eps else variance
     return T(0.5) * (T(1) - (x - t) * (x - t) / v) / v
@@ -367,18 +351,15 @@ def soft_margin_slope(x, t, u, a, b, T):
     return -t * sigmoid(-t * x)
 
 
-def difference(formula, loss, slope, slope_target, shape: bool = False) -> Twin:
-    options = {"shape": 4} if shape else {}
-    return kernel_of(formula, loss, slope, slope_target, reduction=3, options=options, without=(2,))
+def difference(formula, loss, slope, options: dict[str, int] | None = None) -> Twin:
+    return kernel_of(formula, loss, slope, mirrored(slope), reduction=3, options=options, without=(2,))
 
 
 TWINS = {
-    MSELossFunction: difference(MSELossFunction, mse, mse_slope, mse_slope_target),
-    L1LossFunction: difference(L1LossFunction, l1, l1_slope, l1_slope_target),
-    HuberLossFunction: difference(HuberLossFunction, huber, huber_slope, huber_slope_target, True),
-    SmoothL1LossFunction: difference(
-        SmoothL1LossFunction, smooth_l1, smooth_l1_slope, smooth_l1_slope_target, True
-    ),
+    MSELossFunction: difference(MSELossFunction, mse, mse_slope),
+    L1LossFunction: difference(L1LossFunction, l1, l1_slope),
+    HuberLossFunction: difference(HuberLossFunction, huber, huber_slope, {"shape": 4}),
+    SmoothL1LossFunction: difference(SmoothL1LossFunction, smooth_l1, smooth_l1_slope, {"shape": 4}),
     BCELossFunction: kernel_of(
         BCELossFunction, bce, bce_slope, bce_slope_target,
         reduction=3, without=(2,), exact=True, check=check_probabilities,
@@ -396,7 +377,7 @@ TWINS = {
         reduction=5, options={"eps": 4, "log_input": 2}, without=(3,),
     ),
     GaussianNLLLossFunction: kernel_of(
-        GaussianNLLLossFunction, gaussian, gaussian_slope, gaussian_slope_target, gaussian_slope_variance,
+        GaussianNLLLossFunction, gaussian, gaussian_slope, mirrored(gaussian_slope), gaussian_slope_variance,
         reduction=5, tensors=3, options={"eps": 4}, without=(3,), check=check_variance,
     ),
     HingeEmbeddingLossFunction: kernel_of(

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
 
-from ...layers.pooling import (
-    AdaptiveMaxPoolFunction,
-    MaxPoolFunction,
-    along,
-    scatter_to_winners,
-)
+from ...layers.pooling import MaxPoolFunction, along, scatter_to_winners
 from .. import Twin, plain
-from ._jit import FASTMATH, compiled
-from ._windows import inlined, inside, merged, side_by_side, three, windows
+from ._jit import compiled, forceinline
+from ._windows import inside, side_by_side, three, windows
 
-__all__ = ["TWINS", "champion", "compete", "scattered"]
+__all__ = ["TWINS", "scattered"]
+
+# A winner's byte holds its place in the window.
+LARGEST_WINDOW = 256
 
 
-@inlined
+@forceinline
 def maxima_of_taps(x, best, place, taps, step, first):
     """Let ``taps`` neighbours in ``x`` compete with the best of their windows; ``first`` is their number."""
     for o in range(best.size):
@@ -43,7 +40,7 @@ def maxima_of_taps(x, best, place, taps, step, first):
         place[o] = winner
 
 
-@inlined
+@forceinline
 def row_of_maxima(x, best, place, taps, step, dilation, first):
     # With literal numbers the loops are unrolled and vectorized.
     if taps == 2 and step == 2 and dilation == 1:
@@ -62,7 +59,7 @@ def row_of_maxima(x, best, place, taps, step, dilation, first):
             maxima_of_taps(x[b * dilation :], best, place, 1, step, first + b)
 
 
-@inlined
+@forceinline
 def maxima_at_border(x, best, place, start, stop, taps, step, padding, dilation, first):
     for o in range(start, stop):
         for b in range(taps):
@@ -117,13 +114,13 @@ def max_pool_forward(x, y, place, planes, plane, size, kernel, stride, padding, 
 PAIRS = 32
 
 
-@inlined
+@forceinline
 def larger(a, k, b, later):
     """Whether b at place ``later`` of a window wins over a at ``k``: of equals the first, of NaN the last."""
     return (b > a) | ((b == a) & (later < k)) | ((b != b) & ((a == a) | (later > k)))
 
 
-@inlined
+@forceinline
 def larger_of_rows(first, second, best, number, step):
     """``step`` is how far in a window an element of the second row is behind that of the first."""
     T = best.dtype.type
@@ -134,7 +131,7 @@ def larger_of_rows(first, second, best, number, step):
         number[j] = T(step) if wins else T(0)
 
 
-@inlined
+@forceinline
 def larger_of_numbered_rows(upper, number_above, lower, number_below, best, number):
     T = best.dtype.type
     for j in range(best.size):
@@ -145,7 +142,7 @@ def larger_of_numbered_rows(upper, number_above, lower, number_below, best, numb
         number[j] = later if wins else k
 
 
-@inlined
+@forceinline
 def larger_of_neighbours(above, number_above, best, place):
     T = best.dtype.type
     for j in range(best.size):
@@ -185,7 +182,7 @@ def max_pool_of_twos_forward(x, y, place, slices, depth, pairs, width):
         )
 
 
-@inlined
+@forceinline
 def hand_to_winner(g, place, row, taps, first):
     """Windows side by side: each element of ``row`` gets what its window got, if it won, and else 0."""
     T = g.dtype.type
@@ -237,7 +234,7 @@ def max_pool_backward(g, place, grad_x, planes, plane, size, kernel, stride, pad
         grad = grad_x[p]
         grad[:] = 0
         # From a window's first element, which may be in the padding, to each of its elements.
-        ahead = np.empty(256, np.int64)
+        ahead = np.empty(LARGEST_WINDOW, np.int64)
         for k in range(kernel[0] * kernel[1] * kernel[2]):
             a, b, c = k // (kernel[1] * kernel[2]), k // kernel[2] % kernel[1], k % kernel[2]
             ahead[k] = (a * dilation[0] * plane[1] + b * dilation[1]) * plane[2] + c * dilation[2]
@@ -248,95 +245,6 @@ def max_pool_backward(g, place, grad_x, planes, plane, size, kernel, stride, pad
                 corner = (d * plane[1] + h) * plane[2] - padding[2]
                 for o in range(size[2]):
                     grad[corner + o * stride[2] + ahead[place[p, o_d, o_h, o]]] += g[p, o_d, o_h, o]
-
-
-@inlined
-def compete(x, n, best, number, new_best, new_number):
-    """Let the ``n``-th row compete with the best of those before it, place by place."""
-    # Not in place: a store of what may be unchanged becomes a masked one, which is many times slower.
-    for k in range(best.size):
-        v, m, before = x[k], best[k], number[k]
-        wins = (v > m) | (v != v)
-        new_best[k] = v if wins else m
-        new_number[k] = n if wins else before
-
-
-@inlined
-def champion(best, number):
-    """Of the best of some rows, and the numbers of these rows, the place of the largest.
-
-    Row by row, the first one among equals, and of several NaN the last.
-    """
-    c = 0
-    for k in range(1, best.size):
-        a, b = best[c], best[k]
-        if b > a or (b == a and number[k] < number[c]) or (b != b and (a == a or number[k] >= number[c])):
-            c = k
-    return c
-
-
-@numba.njit(fastmath={*FASTMATH, "nnan"}, forceinline=True)
-def largest_number(x):
-    """Of a row without NaN: only then the compiler may compare in vectors."""
-    m = x[0]
-    for k in range(x.size):
-        m = x[k] if x[k] > m else m
-    return m
-
-
-@inlined
-def place_of_largest(x):
-    """In a row, the place of the first largest element, or of the last NaN."""
-    nans = np.int32(0)
-    for k in range(x.size):
-        nans += np.int32(x[k] != x[k])
-    if nans:
-        for k in range(x.size - 1, -1, -1):
-            if x[k] != x[k]:
-                return k
-    m = largest_number(x)
-    none = np.int32(x.size)
-    first = none
-    for k in range(none):
-        equal = np.int32(k) if x[k] == m else none
-        first = equal if equal < first else first
-    return np.int64(first)
-
-
-@compiled(
-    x="planes, plane[0], plane[1], plane[2]",
-    y="planes, size[0], size[1], size[2]",
-    winner="int64: planes, size[0], size[1], size[2]",
-)
-def adaptive_max_pool_forward(x, y, winner, planes, plane, size):
-    T = x.dtype.type
-    for p in prange(planes):
-        best, new_best = np.empty(plane[2], x.dtype), np.empty(plane[2], x.dtype)
-        number, new_number = np.empty(plane[2], x.dtype), np.empty(plane[2], x.dtype)
-        for o_d in range(size[0]):
-            d, d_end = o_d * plane[0] // size[0], -(-(o_d + 1) * plane[0] // size[0])
-            for o_h in range(size[1]):
-                h, h_end = o_h * plane[1] // size[1], -(-(o_h + 1) * plane[1] // size[1])
-                count = (d_end - d) * (h_end - h)
-                if count > 1:
-                    best[:] = x[p, d, h]
-                    number[:] = 0
-                    for n in range(1, count):
-                        row = x[p, d + n // (h_end - h), h + n % (h_end - h)]
-                        compete(row, T(n), best, number, new_best, new_number)
-                        best, new_best = new_best, best
-                        number, new_number = new_number, number
-                for o in range(size[2]):
-                    w, w_end = o * plane[2] // size[2], -(-(o + 1) * plane[2] // size[2])
-                    i, j = d, h
-                    if count == 1:
-                        k = w + place_of_largest(x[p, d, h, w:w_end])
-                    else:
-                        k = w + champion(best[w:w_end], number[w:w_end])
-                        n = np.int64(number[k])
-                        i, j = d + n // (h_end - h), h + n % (h_end - h)
-                    y[p, o_d, o_h, o] = x[p, i, j, k]
-                    winner[p, o_d, o_h, o] = (i * plane[1] + j) * plane[2] + k
 
 
 # The gradient of x comes first: the work is to fill it, and windows may be few.
@@ -354,7 +262,7 @@ def takes_max(x, kernel, stride, padding, dilation, ceil_mode, return_indices) -
     plane = x.shape[-len(kernel) :]
     return (
         x.is_contiguous()
-        and math.prod(kernel) <= 256
+        and math.prod(kernel) <= LARGEST_WINDOW
         and (not any(padding) or all(d == 1 for d in dilation))
         and windows(plane, kernel, stride, padding, dilation, ceil_mode) != ()
     )
@@ -447,35 +355,11 @@ def scattered(grad_y: Tensor, winner: Tensor, plane) -> Tensor:
     return grad_x
 
 
-class AdaptiveMaxPoolCPU(AdaptiveMaxPoolFunction):
-    @staticmethod
-    def forward(x: Tensor, size):
-        ndim = len(size)
-        plane = x.shape[-ndim:]
-        y = x.new_empty(*x.shape[:-ndim], *size)
-        winner = torch.empty_like(y, dtype=torch.int64)
-        adaptive_max_pool_forward(x, y, winner, x.numel() // math.prod(plane), *merged(plane, size))
-        return y, winner
-
-    @staticmethod
-    def backward(ctx, grad_y: Tensor, _winner):
-        if not plain(grad_y):
-            return AdaptiveMaxPoolFunction.backward(ctx, grad_y, _winner)
-        (winner,) = ctx.saved_tensors
-        return scattered(grad_y, winner, ctx.plane), None
-
-
 TWINS = {
     MaxPoolFunction: Twin(
         MaxPoolCPU,
         smallest=4096,
         takes=takes_max,
-        asks="a contiguous input, at most 256 elements in a window, no padding with dilation",
-    ),
-    AdaptiveMaxPoolFunction: Twin(
-        AdaptiveMaxPoolCPU,
-        smallest=4096,
-        takes=lambda x, size: x.is_contiguous() and all(s > 0 for s in size),
-        asks="a contiguous input",
+        asks=f"a contiguous input, at most {LARGEST_WINDOW} elements in a window, no padding with dilation",
     ),
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...layers.cross_entropy import check_weight_dtype
 from ...layers.multi_margin_loss import MultiLabelMarginLossFunction, MultiMarginLossFunction
 from .. import Twin, plain
-from ._jit import compiled
+from ._jit import compiled, contiguous
 
 __all__ = ["TWINS"]
 
@@ -130,7 +130,7 @@ class MultiMarginLossCPU(MultiMarginLossFunction):
         check_weight_dtype("multi_margin_loss", x, weight)
         loss, rows = empty_loss(x, reduction), x.shape[0]
         multi_margin_forward(
-            x, target.contiguous(), None if weight is None else weight.contiguous(), loss, *x.shape,
+            x, target.contiguous(), contiguous(weight), loss, *x.shape,
             loss.numel(), p, margin, share_of(reduction, rows),
         )  # fmt: skip
         return loss
@@ -142,7 +142,7 @@ class MultiMarginLossCPU(MultiMarginLossFunction):
         x, target, weight = ctx.saved_tensors
         g, grad_x = grad.contiguous(), torch.empty_like(x)
         multi_margin_backward(
-            x, target.contiguous(), None if weight is None else weight.contiguous(), g, grad_x, *x.shape,
+            x, target.contiguous(), contiguous(weight), g, grad_x, *x.shape,
             g.numel(), ctx.p, ctx.margin, share_of(ctx.reduction, x.shape[0]),
         )  # fmt: skip
         return grad_x, None, None, None, None, None
@@ -167,11 +167,13 @@ class MultiLabelMarginLossCPU(MultiLabelMarginLossFunction):
         return grad_x, None, None
 
 
-def contiguous(x: Tensor, *options) -> bool:
+def takes(x: Tensor, *options) -> bool:
     return x.is_contiguous()
 
 
 TWINS = {
-    MultiMarginLossFunction: Twin(MultiMarginLossCPU, 512, contiguous, "a contiguous input"),
-    MultiLabelMarginLossFunction: Twin(MultiLabelMarginLossCPU, 128, contiguous, "a contiguous input"),
+    MultiMarginLossFunction: Twin(MultiMarginLossCPU, smallest=512, takes=takes, asks="a contiguous input"),
+    MultiLabelMarginLossFunction: Twin(
+        MultiLabelMarginLossCPU, smallest=128, takes=takes, asks="a contiguous input"
+    ),
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...layers.normalization import GroupNormFunction, LayerNormFunction, RMSNormFunction
 from .. import Twin, plain
-from ._jit import compiled, inlined
+from ._jit import compiled, contiguous, inlined
 from .batchnorm import CHUNK, PARTS, channel_statistics, dense
 
 __all__ = [
@@ -269,9 +269,8 @@ def row_gradients(
     grad_x = torch.empty_like(x) if need_x else None
     grad_weight = x.new_empty(x.shape[-ndim:]) if need_weight else None
     grad_bias = x.new_empty(x.shape[-ndim:]) if need_bias else None
-    beside = None if beside is None else beside.contiguous()
     layer_norm_backward(
-        x, grad_y.contiguous(), weight, mean, rstd, grad_x, grad_weight, grad_bias, beside,
+        x, grad_y.contiguous(), weight, mean, rstd, grad_x, grad_weight, grad_bias, contiguous(beside),
         rows, x.numel() // rows, min(PARTS, rows),
     )  # fmt: skip
     return grad_x, grad_weight, grad_bias

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import math
 
-import numba
 from numba import prange
 from torch import Tensor
 
 from ...layers.padding import IndexPadFunction
 from .. import Twin, plain
-from ._jit import FASTMATH, compiled
+from ._jit import compiled, forceinline
+from ._windows import three
 
 __all__ = ["TWINS"]
 
 MODES = {"reflect": 0, "replicate": 1, "circular": 2}
 REFLECT, REPLICATE, CIRCULAR = MODES.values()
 
-inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
 
-
-@inlined
+@forceinline
 def source(place, length, left, right, mode):
     """The element that a place copies, counted from the first element."""
     if 0 <= place < length:
@@ -91,19 +89,13 @@ def pad_backward(g, grad_x, planes, plane, size, left, right, mode):
                     grad_row[source(o - left[2], plane[2], left[2], right[2], mode)] += row[o]
 
 
-def three(values, missing: int) -> tuple[int, int, int]:
-    """A number for each of three axes, the last of which comes first in ``values``."""
-    first = tuple(values)
-    return (*(missing,) * (3 - len(first)), *first[::-1])  # pyright: ignore
-
-
 def axes(shape, amounts) -> tuple:
     """The planes, and for each of their three axes: length, length of the output, left and right."""
-    left, right = amounts[::2], amounts[1::2]
-    plane = shape[len(shape) - len(left) :][::-1]
+    left, right = amounts[::2][::-1], amounts[1::2][::-1]  # they begin with the last axis
+    lead = len(shape) - len(left)
+    plane = shape[lead:]
     size = [length + a + b for length, a, b in zip(plane, left, right)]
-    planes = math.prod(shape[: len(shape) - len(left)])
-    return planes, three(plane, 1), three(size, 1), three(left, 0), three(right, 0)
+    return math.prod(shape[:lead]), three(plane, 1), three(size, 1), three(left, 0), three(right, 0)
 
 
 class IndexPadCPU(IndexPadFunction):

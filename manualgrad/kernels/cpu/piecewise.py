@@ -62,15 +62,13 @@ def threshold_backward(x, g, a, b, T):
 
 
 TWINS = {
-    ReLUFunction: elementwise(ReLUFunction, backward=relu_backward, gradients=2, smallest=4096),
+    ReLUFunction: elementwise(ReLUFunction, backward=relu_backward, smallest=4096),
     HardtanhFunction: elementwise(
-        HardtanhFunction, backward=hardtanh_backward, options=("min_val", "max_val"), gradients=4
+        HardtanhFunction, backward=hardtanh_backward, options=("min_val", "max_val")
     ),
     HardsigmoidFunction: elementwise(HardsigmoidFunction, forward=hardsigmoid, backward=hardsigmoid_backward),
     HardswishFunction: elementwise(HardswishFunction, forward=hardswish, backward=hardswish_backward),
     HardshrinkFunction: elementwise(HardshrinkFunction, backward=shrink_backward, options=("lambd",)),
     SoftshrinkFunction: elementwise(SoftshrinkFunction, backward=shrink_backward, options=("lambd",)),
-    ThresholdFunction: elementwise(
-        ThresholdFunction, backward=threshold_backward, options=("threshold",), gradients=3
-    ),
+    ThresholdFunction: elementwise(ThresholdFunction, backward=threshold_backward, options=("threshold",)),
 }

@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from ...layers.rnn_cell import GRUCellFunction, LSTMCellFunction, RNNCellFunction, projection_gradients
 from .. import Twin, plain
-from ._jit import compiled
+from ._jit import compiled, contiguous
 from ._math import sigmoid, tanh
 
 __all__ = [
@@ -28,11 +28,8 @@ __all__ = [
     "tanh_step_backward",
 ]
 
-# A step is small, and a team takes time to meet: from here on it pays.
-GRAIN = 32768
 
-
-@compiled(a="rows, 4, count", c="rows, count", c_next="rows, count", h_next="rows, count", grain=GRAIN)
+@compiled(a="rows, 4, count", c="rows, count", c_next="rows, count", h_next="rows, count")
 def lstm_forward(a, c, c_next, h_next, rows, count):
     """``a`` holds the sum of the projections, and then the gates i, f, g, o."""
     for row in prange(rows):
@@ -52,7 +49,7 @@ def lstm_forward(a, c, c_next, h_next, rows, count):
 
 @compiled(
     gates="rows, 4, count", c="rows, count", c_next="rows, count", mu="rows, count", outside="rows, count?",
-    gamma="rows, count", delta="rows, 4, count", grain=GRAIN,
+    gamma="rows, count", delta="rows, 4, count",
 )  # fmt: skip
 def lstm_backward(gates, c, c_next, mu, outside, gamma, delta, carried, rows, count):
     """``gamma`` holds what comes from the next step if ``carried``, and then what goes to the one before."""
@@ -83,7 +80,7 @@ def lstm_backward(gates, c, c_next, mu, outside, gamma, delta, carried, rows, co
 
 @compiled(
     a_ih="rows, 3, count", a_hh="rows, 3, count", h="rows, count", h_next="rows, count",
-    gates="rows, 4, count", grain=GRAIN,
+    gates="rows, 4, count",
 )  # fmt: skip
 def gru_forward(a_ih, a_hh, h, h_next, gates, rows, count):
     for row in prange(rows):
@@ -102,7 +99,7 @@ def gru_forward(a_ih, a_hh, h, h_next, gates, rows, count):
 
 @compiled(
     gates="rows, 4, count", h="rows, count", eta="rows, count", delta_ih="rows, 3, count",
-    delta_hh="rows, 3, count", grad_h="rows, count", grain=GRAIN,
+    delta_hh="rows, 3, count", grad_h="rows, count",
 )  # fmt: skip
 def gru_backward(gates, h, eta, delta_ih, delta_hh, grad_h, rows, count):
     """What goes to h without the projections, η ⊙ z, is added to ``grad_h``."""
@@ -201,7 +198,7 @@ class LSTMCellCPU(LSTMCellFunction):
         i, f, g, _ = gates.chunk(4, 1)
         c_next = torch.addcmul(f * c, i, g)
         mu = torch.zeros_like(c_next) if grad_h_next is None else grad_h_next.contiguous()
-        outside = None if grad_c_next is None else grad_c_next.contiguous()
+        outside = contiguous(grad_c_next)
         delta, gamma = torch.empty_like(gates), torch.empty_like(c_next)
         lstm_backward(gates, c, c_next, mu, outside, gamma, delta, False, rows, count)
         grad_h = delta @ weight_hh if needs[5] else None

@@ -78,7 +78,7 @@ def log_softmax_backward(y, g, grad_x, rows, count, inner):
                     grad[k] = gs[k] - exp(ys[k]) * total[k]
 
 
-def backward(formula, loop, *options):
+def backward_by(formula, loop, *options):
     """A backward that runs ``loop`` over y and its gradient."""
 
     def kernel_backward(ctx, grad_y: Tensor):
@@ -95,15 +95,15 @@ def backward(formula, loop, *options):
 
 
 class SoftmaxCPU(SoftmaxFunction):
-    backward = backward(SoftmaxFunction, softmax_backward, 1)
+    backward = backward_by(SoftmaxFunction, softmax_backward, 1)
 
 
 class LogSoftmaxCPU(LogSoftmaxFunction):
-    backward = backward(LogSoftmaxFunction, log_softmax_backward)
+    backward = backward_by(LogSoftmaxFunction, log_softmax_backward)
 
 
 class SoftminCPU(SoftminFunction):
-    backward = backward(SoftminFunction, softmax_backward, -1)
+    backward = backward_by(SoftminFunction, softmax_backward, -1)
 
 
 TWINS = {

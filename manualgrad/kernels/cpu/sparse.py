@@ -8,7 +8,6 @@ made.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from numba import prange
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ...layers.sparse import EmbeddingBagFunction, EmbeddingBagMaxFunction, EmbeddingFunction
 from .. import Twin, plain
-from ._jit import FASTMATH, compiled
+from ._jit import compiled, contiguous, forceinline
 
 __all__ = ["TWINS", "add_by_row"]
 
@@ -24,10 +23,8 @@ PARTS = 64
 # Columns of a table that are dealt out together: no cache line is two threads'.
 COLUMNS = 32
 
-inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
 
-
-@inlined
+@forceinline
 def first_row(end, rows, work):
     """The first row with so much work in front of it: a unit for a row, and one for each of its places."""
     low, high = 0, rows
@@ -103,7 +100,7 @@ class EmbeddingCPU(EmbeddingFunction):
         return grad_weight, None, None, None, None
 
 
-@inlined
+@forceinline
 def bounds(b, starts, places, bags, length):
     """The first place of a bag, and the one behind its last: as ``starts`` says, or of equal length."""
     if starts.size == 0:
@@ -218,7 +215,7 @@ class EmbeddingBagCPU(EmbeddingBagFunction):
         index, starts, length = places_of(index, offsets, bags)
         rows, width = weight.shape
         y = weight.new_empty(bags, width)
-        p = None if per_sample_weights is None else per_sample_weights.contiguous()
+        p = contiguous(per_sample_weights)
         sums_of_bags(
             weight.contiguous(), index, starts, p, y, rows, width, index.numel(), bags, length,
             mode == "mean", -1 if padding_idx is None else padding_idx,
@@ -236,7 +233,7 @@ class EmbeddingBagCPU(EmbeddingBagFunction):
         index, starts, length = places_of(index, offsets, bags)
         places, g = index.numel(), grad_y.contiguous()
         share, bag = g.new_empty(places), torch.empty_like(index)
-        p = None if p is None else p.contiguous()
+        p = contiguous(p)
         shares_of_bags(share, bag, p, index, starts, places, bags, length, ctx.mode == "mean", padding_idx)
         grad_weight = grad_p = None
         if ctx.needs_input_grad[0]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from numba import prange
 from torch import Tensor
@@ -19,11 +18,10 @@ from torch import Tensor
 from ...layers._spatial import Ints
 from ...layers.upsampling import NEAREST, InterpolateFunction, axes
 from .. import Twin, plain
-from ._jit import FASTMATH, compiled
+from ._jit import compiled, forceinline
+from ._windows import three
 
 __all__ = ["TWINS"]
-
-inlined = numba.njit(fastmath=FASTMATH, forceinline=True, error_model="numpy")
 
 TAPS: dict[str, Any] = {
     **{f"index_{k}": f"int64: size[{k}], taps[{k}]?" for k in range(3)},
@@ -59,7 +57,7 @@ def resize(x, y, index_0, index_1, index_2, weight_0, weight_1, weight_2, planes
                     out[o] = total
 
 
-@inlined
+@forceinline
 def turned_around(index, weight, length, T):
     """For each element of an axis the first output that it reaches, and its weights there and behind."""
     if index.size == 0:
@@ -80,7 +78,7 @@ def turned_around(index, weight, length, T):
     return first, weights
 
 
-@inlined
+@forceinline
 def gather(row, first, weights, out, count):
     for j in range(out.size):
         total = weights[j, 0] * row[first[j]]
@@ -130,10 +128,9 @@ def arguments(shape, size: Ints, scales, mode: str, align_corners: bool, antiali
     weight = [None] * missing + [
         None if w is None else w.to(x.dtype).contiguous() for _, _, w in reversed(found)
     ]
-    ones = (1,) * missing
     counts = [taps.shape[1] for _, taps, _ in reversed(found)]
     planes = math.prod(shape[: len(shape) - len(size)])
-    return (*index, *weight, planes, (*ones, *shape[2:]), (*ones, *size), (*ones, *counts))
+    return (*index, *weight, planes, three(shape[2:], 1), three(size, 1), three(counts, 1))
 
 
 class InterpolateCPU(InterpolateFunction):
