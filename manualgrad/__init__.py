@@ -20,4 +20,4 @@ __all__ = [
     "unfuse",
     "unswap",
 ]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
