@@ -23,7 +23,7 @@ FUZZ = {
 }
 
 
-DRAWS = 80
+DRAWS = 200
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
