@@ -12,6 +12,7 @@ from numba import prange
 from torch import Tensor
 
 from ...layers.adaptive import AdaptiveLogSoftmaxWithLossFunction, scores_and_slopes
+from ...layers.cross_entropy import KEPT_FROM
 from ...layers.linear_cross_entropy import LinearCrossEntropyLossFunction
 from .. import Twin
 from ._jit import compiled
@@ -88,6 +89,7 @@ TWINS = {
     LinearCrossEntropyLossFunction: Twin(
         LinearCrossEntropyLossCPU,
         takes=single_chunk,
-        asks="a gradient, 8 samples, logits no larger than input or weight, no class weights, no smoothing",
+        asks=f"a gradient, {KEPT_FROM} samples, logits no larger than input or weight, no class weights, "
+        "no smoothing",
     ),
 }
