@@ -1,9 +1,9 @@
-"""Train MNIST classifiers with hand-written derivatives: ``python -m recipes --help``."""
+"""Train on MNIST with hand-written derivatives: ``python -m recipes --help``."""
 
 import contextlib
 
-from recipes.compat import import_torchvision
-
 # Lightning imports torchvision, so every module here that imports Lightning needs it to work.
 with contextlib.suppress(ImportError):
+    from recipes.compat import import_torchvision
+
     import_torchvision()

@@ -18,13 +18,13 @@ __all__ = ["BestCheckpoint", "EpochLines", "LastCheckpoint", "StopBetweenSteps"]
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keep ``best.ckpt``, the epoch of highest validation accuracy.
+    """Keep ``best.ckpt``, the epoch that did best in validation.
 
     A resumed run has a folder of its own: it starts from a copy of the earlier best, and has to beat it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "best", monitor="val/accuracy", mode="max", enable_version_counter=False)
+    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+        super().__init__(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the earlier best checkpoint, if it is still the one of that score."""

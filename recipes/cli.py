@@ -2,30 +2,35 @@
 
 import argparse
 import csv
+import inspect
 import logging
 import os
+import re
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, auto_cli
+from jsonargparse.typing import PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import RichProgressBar, Timer
+from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar, Timer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
 from recipes.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, StopBetweenSteps
 from recipes.data import MNIST
 from recipes.mnist import DataError
-from recipes.models import Classifier
+from recipes.recipe import Backend, Recipe
 
 __all__ = ["RecipeCLI", "RecipeError", "main"]
 
@@ -34,8 +39,10 @@ COMMANDS = {
     "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
     "test": {"model", "dataloaders", "datamodule"},
 }
-# What a checkpoint's weights fit; all else may be changed when a run is resumed.
-ARCHITECTURE = ("network", "widths")
+# Commands that train no recipe by themselves: the modules whose function ``main`` they call.
+TOOLS = {
+    "sgd_from_scratch": "recipes.sgd_from_scratch",
+}
 USAGE = f"""\
 Train a network on MNIST, test its best checkpoint, draw what it learned.
 
@@ -45,7 +52,7 @@ Train a network on MNIST, test its best checkpoint, draw what it learned.
   python -m recipes fit --config my.yaml           your own configuration
   python -m recipes fit --ckpt_path RUN/last.ckpt  go on with a run
   python -m recipes test --ckpt_path RUN/best.ckpt  test a checkpoint
-  python -m recipes fit --help                     all options
+  python -m recipes fit --help                     all options; of a network: fit --model.help CNN
 """
 # Of jsonargparse 4's, that Lightning calls it in a way that 5 will not have.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -59,6 +66,20 @@ IGNORED_WARNINGS = (
     r"MPS available but not used",
     r"You are trying to `self.log\(\)` but the `self.trainer` reference is not registered",
 )
+
+
+# How jsonargparse says that it tried a model's class and None, and that a class has no such argument.
+PARSER_NOISE = (
+    (r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - ", ""),
+    (r" - Expected a <class 'NoneType'>.*", ""),
+    (
+        r"Problem with given class_path '([\w.]+)': Option '([^']+)' is not accepted",
+        r"--model.\2: \1 has no such option; it has those of --model.help \1",
+    ),
+    (r"Problem with given class_path '([\w.]+)': Parser key \"([^\"]+)\"", r"--model.\2 of \1"),
+    (r"Parser key \"model\": ", ""),
+)
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 class RecipeError(RuntimeError):
@@ -81,9 +102,19 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         with _quiet():
-            RecipeCLI(expand(argv))
+            if argv and argv[0] in TOOLS:
+                tool = import_module(TOOLS[argv[0]]).main
+                auto_cli(
+                    tool,
+                    args=argv[1:],
+                    as_positional=False,
+                    exit_on_error=False,
+                    prog=f"python -m recipes {argv[0]}",
+                )
+            else:
+                RecipeCLI(expand(argv))
     except ArgumentError as error:
-        return _fail(f"{error}; all options: python -m recipes fit --help", status=2)
+        return _fail(f"{plain(error)}; options: python -m recipes fit --help", status=2)
     except UsageError as error:
         return _fail(error, status=2)
     except (RecipeError, DataError, MisconfigurationException) as error:
@@ -101,7 +132,7 @@ def expand(argv: list[str]) -> list[str]:
     if command in RECIPES:
         command, rest = "fit", ["--config", command, *rest]
     if command not in COMMANDS:
-        known = f"commands: {', '.join(COMMANDS)}; recipes: {', '.join(RECIPES)}"
+        known = f"commands: {', '.join((*COMMANDS, *TOOLS))}; recipes: {', '.join(RECIPES)}"
         raise UsageError(f"{command!r} is no command and no recipe ({known}); see python -m recipes --help")
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     options.add_argument("-c", "--config", action="append")
@@ -120,15 +151,17 @@ def expand(argv: list[str]) -> list[str]:
         others += ["--ckpt_path", known.ckpt_path]
         beside = Path(known.ckpt_path).parent / "config.yaml"
         configs = configs or [str(beside)] * beside.is_file()
+        if not configs:
+            others.insert(0, f"--model={read_checkpoint(known.ckpt_path)['class_path']}")
     elif command == "fit":
         configs = configs or [str(RECIPES["cnn"])]
     return [command, *(f"--config={config}" for config in configs), *others]
 
 
 class RecipeCLI(LightningCLI):
-    """LightningCLI for the classifiers and MNIST, with the commands ``fit`` and ``test``."""
+    """LightningCLI for the recipes and MNIST, with the commands ``fit`` and ``test``."""
 
-    model: Classifier
+    model: Recipe
     datamodule: MNIST
 
     def __init__(self, args: list[str]) -> None:
@@ -136,8 +169,9 @@ class RecipeCLI(LightningCLI):
         self.checkpoint: dict[str, Any] = {}
         options = {"exit_on_error": False}
         super().__init__(
-            Classifier,
+            Recipe,
             MNIST,
+            subclass_mode_model=True,
             seed_everything_default=1,
             trainer_defaults={
                 "default_root_dir": "runs",
@@ -161,14 +195,26 @@ class RecipeCLI(LightningCLI):
         return COMMANDS
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``--backend``."""
+        """Add the options that belong to neither model, data nor Trainer."""
         parser.add_argument(
             "--backend",
-            type=Literal["manualgrad", "torch"],
+            type=Backend,
             default="manualgrad",
             help="Where layers, loss and optimizer come from: manualgrad, or torch as the control.",
         )
-        parser.link_arguments("backend", "model.backend")
+        parser.link_arguments("backend", "model.init_args.backend")
+        parser.add_argument(
+            "--patience",
+            type=PositiveInt | None,
+            default=None,
+            help="Stop early, after so many epochs that were no better in validation.",
+        )
+        parser.add_argument(
+            "--tensorboard",
+            type=bool,
+            default=False,
+            help="Log for TensorBoard, too (needs the package tensorboard): tensorboard --logdir runs",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and settle what the checkpoint says against what was given."""
@@ -181,19 +227,28 @@ class RecipeCLI(LightningCLI):
                 raise UsageError("test needs --ckpt_path RUN/best.ckpt; a run prints its own when it ends")
             return
         self.checkpoint = read_checkpoint(config.ckpt_path)
+        path, trained = self.checkpoint["class_path"], self.checkpoint["hyper_parameters"]
         given = parser.parse_args(args, defaults=False)[command]
-        for name, trained in self.checkpoint["hyper_parameters"].items():
+        other_model = "leave out the --config or option that says so, or name another checkpoint"
+        if path != config.model.class_path:
+            wanted = _name(config.model.class_path)
+            raise RecipeError(
+                f"{config.ckpt_path} is another model's: {_name(path)}, not {wanted}; {other_model}"
+            )
+        architecture = inspect.signature(_import(path).__init__).parameters
+        for name, value in trained.items():
             option = "backend" if name == "backend" else f"model.{name}"
-            wanted = given.get(option)
-            if wanted is None or wanted == trained:
-                config[option] = config.model[name] = trained
-            elif name in ARCHITECTURE:
+            wanted = given.get("backend" if name == "backend" else f"model.init_args.{name}")
+            if wanted is None or wanted == value:
+                config.model.init_args[name] = value
+                if name == "backend":
+                    config.backend = value
+            elif name in architecture:
                 raise RecipeError(
-                    f"{config.ckpt_path} is another model's: its {option} is {trained}, not {wanted}; "
-                    "leave out the --config or option that says so, or name another checkpoint"
+                    f"{config.ckpt_path} is another model's: its {option} is {value}, not {wanted}; {other_model}"
                 )
             else:
-                _say(f"{option} is {wanted}, as given; the checkpoint was trained with {trained}")
+                _say(f"{option} is {wanted}, as given; the checkpoint was trained with {value}")
 
     def _parse_ckpt_path(self) -> None:
         """Lightning's own way, which lets the checkpoint win silently; parse_arguments did it."""
@@ -202,7 +257,8 @@ class RecipeCLI(LightningCLI):
         """Make the run folder."""
         config = self._own_config()
         if not config.trainer.fast_dev_run:
-            self.folder = new_folder(Path(config.trainer.default_root_dir), config.model.network)
+            name = _name(config.model.class_path).lower()
+            self.folder = new_folder(Path(config.trainer.default_root_dir), name)
 
     def instantiate_classes(self) -> None:
         """As Lightning does; a ValueError is an option's wrong value."""
@@ -211,7 +267,7 @@ class RecipeCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             self._clear_folder()
-            raise UsageError(str(error)) from error
+            raise UsageError(plain(error)) from error
         except MisconfigurationException as error:
             self._clear_folder()
             devices = f"--trainer.accelerator {trainer.accelerator} --trainer.devices {trainer.devices}"
@@ -221,25 +277,43 @@ class RecipeCLI(LightningCLI):
             ) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Add logger, checkpoints, progress and clock, so that no installed package changes them."""
-        config = self._get(self.config_init, "trainer")
+        """Add loggers, checkpoints, progress and clock, so that no installed package changes them."""
+        own, config = self._own_config(), self._get(self.config_init, "trainer")
         self.timer = Timer()
         callbacks = [self.timer, StopBetweenSteps()]
         if config.fast_dev_run:
             kwargs["logger"] = False
         else:
-            root, name, version = self.folder.parent.parent, self.folder.parent.name, self.folder.name
-            kwargs["logger"] = CSVLogger(root, name, version, flush_logs_every_n_steps=50)
+            kwargs["logger"] = self._loggers(config.logger, own.tensorboard)
+            # Else a profiler reports by a log message, which is silenced.
+            if profiler := PROFILERS.get(config.profiler if isinstance(config.profiler, str) else ""):
+                kwargs["profiler"] = profiler(dirpath=self.folder, filename="profile")
             if self.subcommand == "fit":
-                callbacks += [BestCheckpoint(self.folder)] * (config.limit_val_batches != 0)
+                if config.limit_val_batches != 0:
+                    callbacks.append(BestCheckpoint(self.folder, self.model.monitor, self.model.mode))
                 callbacks.append(LastCheckpoint(self.folder))
+        if own.patience and self.subcommand == "fit":
+            callbacks.append(EarlyStopping(self.model.monitor, mode=self.model.mode, patience=own.patience))
         if config.enable_progress_bar is not False:
             tty = sys.stderr.isatty()
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}) if tty else EpochLines())
         config.callbacks = [*(config.callbacks or []), *callbacks]
         return super().instantiate_trainer(**kwargs)
 
-    def fit(self, model: Classifier, datamodule: MNIST, ckpt_path: str | None, **options: Any) -> None:
+    def _loggers(self, given: Any, tensorboard: bool) -> list[Logger]:
+        root, name, version = self.folder.parent.parent, self.folder.parent.name, self.folder.name
+        loggers: list[Logger] = [CSVLogger(root, name, version, flush_logs_every_n_steps=50)]
+        if tensorboard:
+            try:
+                loggers.append(TensorBoardLogger(root, name, version))
+            except ModuleNotFoundError:
+                self._clear_folder()
+                raise RecipeError("--tensorboard true: pip install tensorboard") from None
+        if isinstance(given, Logger):
+            return [*loggers, given]
+        return [*loggers, *given] if isinstance(given, list) else loggers
+
+    def fit(self, model: Recipe, datamodule: MNIST, ckpt_path: str | None, **options: Any) -> None:
         """Train, then test the best checkpoint, once; ``--trainer.limit_test_batches 0`` leaves that out."""
         if self.checkpoint:
             _say(f"going on from {ckpt_path}, step {self.checkpoint['global_step']}")
@@ -256,16 +330,18 @@ class RecipeCLI(LightningCLI):
                 raise KeyboardInterrupt from None
             raise
         seconds = self.timer.time_elapsed("train")
+        if trainer.current_epoch < (trainer.max_epochs or 0):
+            _say(f"stopped after epoch {trainer.current_epoch}: {self._own_config().patience} were no better")
         if best := getattr(trainer.checkpoint_callback, "best_model_path", ""):
             model.load_state_dict(read_checkpoint(best)["state_dict"])
         self._test(f"{seconds:.1f} s training")
 
-    def test(self, model: Classifier, datamodule: MNIST, ckpt_path: str, **_: Any) -> None:
+    def test(self, model: Recipe, datamodule: MNIST, ckpt_path: str, **_: Any) -> None:
         """Test a checkpoint."""
         try:
             model.load_state_dict(self.checkpoint["state_dict"])
         except RuntimeError as error:
-            raise RecipeError(f"{ckpt_path} does not fit {self._network()}: {_one_line(error)}") from None
+            raise RecipeError(f"{ckpt_path} does not fit {self._title()}: {_one_line(error)}") from None
         self._test("")
 
     def _test(self, spent: str) -> None:
@@ -280,14 +356,17 @@ class RecipeCLI(LightningCLI):
     def _report(self, spent: str, tested: bool) -> None:
         files = [] if self.folder == Path() else self._draw(tested)
         split = "test" if tested else "val"
-        accuracy = self.trainer.callback_metrics.get(f"{split}/accuracy", torch.nan)
+        known = f"{split}/loss" in self.trainer.callback_metrics
+        headline = (
+            self.model.headline(split, self.trainer.callback_metrics)
+            if known
+            else "neither validated nor tested"
+        )
         device = self.trainer.strategy.root_device
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
-        digits = f" of {self.model.confusion.sum():,} digits" if tested else ""
         print(
-            f"{self._network()}: {'test' if tested else 'validation'} accuracy "
-            f"{100 * accuracy:.2f} %{digits}, "
+            f"{self._title()}: {headline}, "
             f"{sum(parameter.numel() for parameter in self.model.parameters()):,} parameters, "
             f"{spent}, {where}{threads}, data: {self.datamodule.source}",
             flush=True,
@@ -303,19 +382,17 @@ class RecipeCLI(LightningCLI):
     def _own_config(self) -> Any:
         return self.config[str(self.subcommand)]
 
-    def _network(self) -> str:
-        return f"{self.model.hparams['network']} ({self.model.hparams['backend']})"
+    def _title(self) -> str:
+        return f"{type(self.model).__name__.lower()} ({self.model.hparams['backend']})"
 
     def _draw(self, tested: bool) -> list[str]:
         # Matplotlib takes half a second to import, and only here it is needed.
         from recipes import pictures
 
         if self.subcommand == "fit":
-            pictures.draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
+            pictures.draw_curves(self.folder / "metrics.csv", self.folder / "curves.png", self.model.unit)
         if tested:
-            pictures.draw_confusion(self.model.confusion, self.folder / "confusion.png")
-            images, true, predicted = (torch.cat(parts) for parts in zip(*self.model.mistakes, strict=True))
-            pictures.draw_mistakes(images, true, predicted, self.folder / "mistakes.png")
+            self.model.draw(self.folder)
         return sorted(path.name for path in self.folder.iterdir())
 
     @rank_zero_only
@@ -328,7 +405,7 @@ class RecipeCLI(LightningCLI):
                 step = int(row.pop("step"))
                 values = {name: float(value) for name, value in row.items() if value}
                 if step < self.checkpoint["global_step"]:
-                    self.trainer.logger.log_metrics(values, step)  # pyright: ignore[reportOptionalMemberAccess]
+                    self.trainer.loggers[0].log_metrics(values, step)
 
     def _clear_folder(self) -> None:
         """Leave no empty run folder behind."""
@@ -348,7 +425,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise RecipeError(f"--ckpt_path {path} is no checkpoint, or a broken one") from error
-    needed = {"state_dict", "hyper_parameters", "global_step"}
+    needed = {"class_path", "global_step", "hyper_parameters", "state_dict"}
     if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
         raise RecipeError(f"--ckpt_path {path} is no checkpoint of these recipes")
     return checkpoint
@@ -396,6 +473,23 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def plain(error: Exception) -> str:
+    """What a parser's error says, without how it came to say it."""
+    message = _one_line(error)
+    for pattern, replacement in PARSER_NOISE:
+        message = re.sub(pattern, replacement, message)
+    return message
+
+
+def _import(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _one_line(error: object) -> str:

@@ -124,6 +124,7 @@ class MNIST(LightningDataModule):
         shift: augmentation: largest random shift, in pixels.
         rotate: augmentation: largest random rotation, in degrees.
         scale: augmentation: largest random scaling, as a fraction of the size.
+        normalize: make the pixels' mean 0 and variance 1, instead of leaving them in [0, 1].
         seed: of order and augmentation; None takes the run's (--seed_everything).
 
     Raises:
@@ -134,9 +135,10 @@ class MNIST(LightningDataModule):
         self,
         root: str = "data",
         batch_size: int = 128,
-        shift: float = 1.0,
-        rotate: float = 5.0,
-        scale: float = 0.05,
+        shift: float = 0.0,
+        rotate: float = 0.0,
+        scale: float = 0.0,
+        normalize: bool = True,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -145,6 +147,7 @@ class MNIST(LightningDataModule):
         self.root = Path(root)
         self.batch_size = batch_size
         self.moves = {"shift": shift, "rotate": rotate, "scale": scale}
+        self.normalize = normalize
         self.seed = torch.initial_seed() if seed is None else seed
         self.source = "folder"
         self.splits: dict[str, tuple[Tensor, Tensor]] = {}
@@ -187,12 +190,14 @@ class MNIST(LightningDataModule):
         return Batches(*self.splits[split], batch_size, seed=seed, rank=rank, world_size=world_size)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
-        """Make images (B, 1, 28, 28) of mean 0 and variance 1, moved in training, and int64 labels (B,)."""
+        """Make images (B, 1, 28, 28), moved in training, and int64 labels (B,)."""
         images, labels, *moves = batch
         x = images.unsqueeze(1).float().div_(255)
         if moves and any(self.moves.values()):
             x = jitter(x, moves[0].to(x.dtype), **self.moves)
-        return x.sub_(MEAN).div_(STD), labels.long()
+        if self.normalize:
+            x = x.sub_(MEAN).div_(STD)
+        return x, labels.long()
 
     def state_dict(self) -> dict[str, int]:
         """The seed, so that a resumed run goes on with the same order."""

@@ -1,50 +1,70 @@
 """The pictures of a run: learning curves, confusion matrix, misread digits."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
-__all__ = ["draw_confusion", "draw_curves", "draw_mistakes"]
+__all__ = ["draw_confusion", "draw_curves", "draw_digits", "draw_mistakes"]
 
 TRAIN, VALIDATION = "tab:blue", "tab:orange"
+PARTS = ("tab:green", "tab:purple", "tab:brown")
 
 
-def draw_curves(metrics: Path, path: Path) -> None:
-    """Draw loss and accuracy over the training steps.
+def draw_curves(metrics: Path, path: Path, unit: str) -> None:
+    """Draw the loss and what else was logged, such as accuracy, over the training steps.
 
     Args:
         metrics: the run's metrics.csv.
         path: the PNG to write.
+        unit: what the loss is, and its unit.
     """
     with metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    for axes, name, unit in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-        steps, values = _series(rows, f"train/{name}")
-        # Single batches are noisy: pale points, and their mean over about a twentieth of the run.
-        axes.plot(steps, values * unit, ".", color=TRAIN, alpha=0.25, markersize=4)
-        axes.plot(*_running_mean(steps, values * unit), color=TRAIN, label="training batches, running mean")
-        steps, values = _series(rows, f"val/{name}")
-        axes.plot(steps, values * unit, "o-", color=VALIDATION, label="validation, after each epoch")
+    prefix = "train/"
+    names = [name.removeprefix(prefix) for name in (rows[0] if rows else {}) if name.startswith(prefix)]
+    others = sorted(set(names) - {"loss"})
+    figure = Figure(figsize=(6 + 5 * bool(others), 4.2), layout="constrained")
+    panels = figure.subplots(1, 1 + bool(others), squeeze=False)[0]
+    _draw_series(panels[0], rows, "loss", 1)
+    panels[0].set(title="Loss", ylabel=unit, yscale="log")
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    panels[0].yaxis.set_minor_locator(NullLocator())
+    if others == ["accuracy"]:
+        _draw_series(panels[1], rows, "accuracy", 100)
+        panels[1].set(title="Accuracy", ylabel="accuracy (%)")
+        # The first steps start at 10 %; what matters happens in the last few per cent.
+        lowest = [line.get_ydata()[1:] for line in panels[1].lines[1:]]
+        lowest = np.concatenate([np.asarray(values, dtype=float) for values in lowest])
+        bottom = max(0.0, np.percentile(lowest, 10) - 5) if len(lowest) else 0.0
+        panels[1].set_ylim(bottom, 100 + (100 - bottom) * 0.02)
+    elif others:
+        for name, color in zip(others, PARTS):
+            panels[1].plot(*_running_mean(*_series(rows, prefix + name)), color=color, alpha=0.4)
+            panels[1].plot(*_series(rows, f"val/{name}"), "o-", color=color, label=f"{name}, validation")
+        panels[1].set(title="Parts of the loss (pale: training batches)", ylabel=unit)
+    for axes in panels:
         axes.set_xlabel("training step")
         axes.grid(alpha=0.3)
         axes.legend()
-    loss.set(title="Loss", ylabel="cross-entropy (nats)", yscale="log")
-    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    loss.yaxis.set_major_formatter("{x:g}")
-    loss.yaxis.set_minor_locator(NullLocator())
-    accuracy.set(title="Accuracy", ylabel="accuracy (%)")
-    # The first steps start at 10 %; what matters happens in the last few per cent.
-    lowest = [line.get_ydata()[1:] for line in accuracy.lines[1:]]
-    lowest = np.concatenate([np.asarray(values, dtype=float) for values in lowest])
-    bottom = max(0.0, np.percentile(lowest, 10) - 5) if len(lowest) else 0.0
-    accuracy.set_ylim(bottom, 100 + (100 - bottom) * 0.02)
     figure.savefig(path, dpi=120)
+
+
+def _draw_series(axes: Axes, rows: list[dict[str, str]], name: str, scale: float) -> None:
+    steps, values = _series(rows, f"train/{name}")
+    # Single batches are noisy: pale points, and their mean over about a twentieth of the run.
+    axes.plot(steps, values * scale, ".", color=TRAIN, alpha=0.25, markersize=4)
+    axes.plot(*_running_mean(steps, values * scale), color=TRAIN, label="training batches, running mean")
+    steps, values = _series(rows, f"val/{name}")
+    axes.plot(steps, values * scale, "o-", color=VALIDATION, label="validation, after each epoch")
 
 
 def draw_confusion(confusion: Tensor, path: Path) -> None:
@@ -100,6 +120,27 @@ def draw_mistakes(images: Tensor, true: Tensor, predicted: Tensor, path: Path, m
     axes.axis("off")
     which = f"{len(images)} misread test digits" + (f", the first {shown}" if shown < len(images) else "")
     axes.set_title(f"{which}: true → predicted" if shown else "No test digit was misread")
+    figure.savefig(path, dpi=120)
+
+
+def draw_digits(rows: Mapping[Any, Tensor], path: Path, title: str) -> None:
+    """Draw rows of digits, each with its name if that is a string.
+
+    Args:
+        rows: (N, 1, H, W) brightness from 0 (drawn white) to 1 (drawn black), for each name.
+        path: the PNG to write.
+        title: of the picture.
+    """
+    sheet = torch.cat([torch.cat(list(images[:, 0]), dim=1) for images in rows.values()])
+    height, width = sheet.shape[0] / 28, sheet.shape[1] / 28
+    figure = Figure(figsize=(width * 0.8 + 1.4, height * 0.8 + 0.6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet.numpy(), cmap="gray_r", vmin=0, vmax=1)
+    names = [name if isinstance(name, str) else "" for name in rows]
+    axes.set(xticks=[], yticks=[28 * i + 14 for i in range(len(rows))], yticklabels=names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, size=11)
     figure.savefig(path, dpi=120)
 
 
