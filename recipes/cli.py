@@ -229,12 +229,10 @@ class RecipeCLI(LightningCLI):
         self.checkpoint = read_checkpoint(config.ckpt_path)
         path, trained = self.checkpoint["class_path"], self.checkpoint["hyper_parameters"]
         given = parser.parse_args(args, defaults=False)[command]
-        other_model = "leave out the --config or option that says so, or name another checkpoint"
+        mend = "leave out the --config or option that says so, or name another checkpoint"
         if path != config.model.class_path:
             wanted = _name(config.model.class_path)
-            raise RecipeError(
-                f"{config.ckpt_path} is another model's: {_name(path)}, not {wanted}; {other_model}"
-            )
+            raise RecipeError(f"{config.ckpt_path} is another model's: {_name(path)}, not {wanted}; {mend}")
         architecture = inspect.signature(_import(path).__init__).parameters
         for name, value in trained.items():
             option = "backend" if name == "backend" else f"model.{name}"
@@ -244,9 +242,8 @@ class RecipeCLI(LightningCLI):
                 if name == "backend":
                     config.backend = value
             elif name in architecture:
-                raise RecipeError(
-                    f"{config.ckpt_path} is another model's: its {option} is {value}, not {wanted}; {other_model}"
-                )
+                found = f"its {option} is {value}, not {wanted}"
+                raise RecipeError(f"{config.ckpt_path} is another model's: {found}; {mend}")
             else:
                 _say(f"{option} is {wanted}, as given; the checkpoint was trained with {value}")
 

@@ -153,4 +153,4 @@ def _series(rows: list[dict[str, str]], name: str) -> tuple[np.ndarray, np.ndarr
 def _running_mean(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     width = max(1, len(values) // 20)
     means = np.convolve(values, np.ones(width) / width, mode="valid") if len(values) else values
-    return steps[width - 1 :], means
+    return steps[(width - 1) // 2 :][: len(means)], means

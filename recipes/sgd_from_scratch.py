@@ -24,10 +24,8 @@ def main(
     """
     torch.manual_seed(seed)
     folder, _ = mnist.ensure(root)
-    (x, y), (x_test, y_test) = (
-        (images.flatten(1) / 255, labels.long())
-        for images, labels in (mnist.load(folder, s) for s in ("train", "t10k"))
-    )
+    splits = (mnist.load(folder, split) for split in ("train", "t10k"))
+    (x, y), (x_test, y_test) = ((images.flatten(1) / 255, labels.long()) for images, labels in splits)
 
     # The weights: small and random, or all neurons of a layer would stay equal.
     w1, b1 = torch.randn(128, 784) * (2 / 784) ** 0.5, torch.zeros(128)
@@ -40,9 +38,7 @@ def main(
     for epoch in range(epochs):
         for batch in torch.randperm(len(x)).split(batch_size):
             loss = F.cross_entropy(network(x[batch]), y[batch])  # forward: how wrong are we?
-            gradients = torch.autograd.grad(
-                loss, weights
-            )  # backward: which weight is responsible, and how much?
+            gradients = torch.autograd.grad(loss, weights)  # backward: which weight is responsible?
             with torch.no_grad():
                 for w, gradient in zip(weights, gradients):
                     w -= lr * gradient  # update: a small step downhill

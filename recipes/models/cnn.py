@@ -11,7 +11,7 @@ __all__ = ["CNN"]
 
 
 class CNN(Classifier):
-    """Convolutional: per width, 3x3 convolution, batch norm, ReLU, 2x2 max-pool; then a linear map to 10 logits.
+    """Convolutional: per width, 3x3 convolution, batch norm, ReLU, 2x2 max-pool; then a linear map.
 
     Args:
         widths: channels of each block, which halves height and width: 28, 14, 7, 3.

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,17 +27,19 @@ class Resized(nn.Module):
         """The network's output for x (B, 1, 28, 28)."""
         if x.shape[-1] != self.size:
             x = F.interpolate(x, size=self.size, mode="bilinear", align_corners=False)
-        return self.net(x)
+        logits = self.net(x)
+        # GoogLeNet and Inception have further outputs in training.
+        return logits if isinstance(logits, Tensor) else logits.logits
 
 
 def adapt(net: nn.Module, classes: int) -> None:
     """Let a network of torchvision take images of one channel and return ``classes`` logits, in place.
 
-    The weights of the first convolution are summed over the colours: a grey image, three equal channels, gives
-    what it gave before. The last linear map is a new one.
+    The weights of the first convolution are summed over the colours: a grey image, three equal channels,
+    gives what it gave before. The last linear map is a new one.
 
     Raises:
-        ValueError: the network has no convolution that takes 3 channels, or no linear map.
+        ValueError: the network has no convolution that takes 3 channels.
     """
     first = next((m for m in net.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
     last = [(name, m) for name, m in net.named_modules() if isinstance(m, nn.Linear)][-1:]
@@ -46,6 +47,8 @@ def adapt(net: nn.Module, classes: int) -> None:
         raise ValueError(f"{type(net).__name__} has no convolution that takes 3 channels")
     first.weight = nn.Parameter(first.weight.detach().sum(dim=1, keepdim=True))
     first.in_channels = 1
+    if hasattr(net, "transform_input"):
+        net.transform_input = False  # of colours
     if last:
         ((name, linear),) = last
         net.set_submodule(name, nn.Linear(linear.in_features, classes))
@@ -70,7 +73,7 @@ class Pretrained(Classifier):
     ) -> None:
         super().__init__(**options)
         models = import_torchvision().models
-        known = [name for name in models.list_models(module=models)]
+        known = models.list_models(module=models)
         if architecture not in known:
             raise ValueError(f"--model.architecture {architecture}: give one of {', '.join(known)}")
         try:
@@ -82,4 +85,3 @@ class Pretrained(Classifier):
             ) from error
         adapt(net, classes=10)
         self.net = Resized(net, size)
-        self.example_input_array = torch.zeros(2, 1, 28, 28)

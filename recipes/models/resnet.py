@@ -47,15 +47,15 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(Classifier):
-    """A stem of one convolution, stages of residual blocks, the mean over each map, and a linear map to 10 logits.
+    """A convolution and 2x2 max-pool, stages of residual blocks, the mean over each map, a linear map.
 
     Args:
-        widths: channels of each stage; from the second on a stage halves height and width.
+        widths: channels of each stage, which has 14, 7, 4, 2, 1 pixels in height and width.
         blocks: residual blocks of a stage.
         options: see :class:`~recipes.classifier.Classifier`.
     """
 
-    def __init__(self, widths: list[int] = [16, 32, 64], blocks: int = 1, **options: Any) -> None:  # noqa: B006
+    def __init__(self, widths: list[int] = [24, 48, 96], blocks: int = 1, **options: Any) -> None:  # noqa: B006
         super().__init__(**options)
         if not 1 <= len(widths) <= 5 or any(width < 1 for width in widths) or blocks < 1:
             raise ValueError(
@@ -71,6 +71,7 @@ class ResNet(Classifier):
             nn.Conv2d(1, widths[0], kernel_size=3, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
+            nn.MaxPool2d(2),
             *stages,
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),

@@ -1,8 +1,8 @@
 """A variational autoencoder: a digit as a probability over codes, and new digits from codes drawn at random.
 
-Kingma, Welling 2013, arXiv:1312.6114. A digit x has 784 pixels, black or white. The decoder gives each the
-probability p of white for a code z: a Bernoulli likelihood. The encoder gives q(z | x) = N(μ, σ²), a normal
-distribution with independent components. Trained is the evidence lower bound on log p(x), in nats:
+Kingma, Welling 2013, arXiv:1312.6114. A digit x has 784 pixels, black or white (ink, in MNIST). The decoder
+gives each the probability p of white for a code z: a Bernoulli likelihood. The encoder gives q(z | x) =
+N(μ, σ²), a normal distribution with independent components. Trained is the evidence lower bound on log p(x), in nats:
 
     log p(x) ≥ ELBO = E_q[log p(x | z)] − KL(q(z | x) ‖ N(0, 1)),
 
@@ -145,7 +145,7 @@ class VAE(Recipe):
         z = torch.randn(100, self.hparams["latent"], generator=generator).to(self.device, self.dtype)
         with torch.no_grad():
             digits = self.decode(z).cpu().unflatten(0, (10, 10))
-        title = "New digits, from codes drawn at random (brightness: probability of white)"
+        title = "New digits, from codes drawn at random (the darker, the likelier ink)"
         pictures.draw_digits(dict(enumerate(digits)), folder / "samples.png", title)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
