@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 import manualgrad.functional as F
 from recipes import mnist
@@ -32,7 +33,7 @@ def main(
     w2, b2 = torch.randn(10, 128) * (2 / 128) ** 0.5, torch.zeros(10)
     weights = [w.requires_grad_() for w in (w1, b1, w2, b2)]
 
-    def network(x: torch.Tensor) -> torch.Tensor:
+    def network(x: Tensor) -> Tensor:
         return F.linear(F.relu(F.linear(x, w1, b1)), w2, b2)
 
     for epoch in range(epochs):
@@ -43,5 +44,8 @@ def main(
                 for w, gradient in zip(weights, gradients):
                     w -= lr * gradient  # update: a small step downhill
         with torch.no_grad():
-            right = (network(x_test).argmax(dim=1) == y_test).float().mean()
-        print(f"epoch {epoch + 1}/{epochs}  loss {loss:.4f}  test accuracy {100 * right:.2f} %", flush=True)
+            logits = network(x_test)
+        loss, right = F.cross_entropy(logits, y_test), (logits.argmax(dim=1) == y_test).float().mean()
+        print(
+            f"epoch {epoch + 1}/{epochs}  test loss {loss:.4f}  test accuracy {100 * right:.2f} %", flush=True
+        )

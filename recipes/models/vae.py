@@ -2,7 +2,8 @@
 
 Kingma, Welling 2013, arXiv:1312.6114. A digit x has 784 pixels, black or white (ink, in MNIST). The decoder
 gives each the probability p of white for a code z: a Bernoulli likelihood. The encoder gives q(z | x) =
-N(μ, σ²), a normal distribution with independent components. Trained is the evidence lower bound on log p(x), in nats:
+N(μ, σ²), a normal distribution with independent components. Trained is the evidence lower bound on log p(x),
+in nats:
 
     log p(x) ≥ ELBO = E_q[log p(x | z)] − KL(q(z | x) ‖ N(0, 1)),
 
@@ -142,9 +143,9 @@ class VAE(Recipe):
             "Digits, drawn again from their codes",
         )
         generator = torch.Generator().manual_seed(self.seed)
-        z = torch.randn(100, self.hparams["latent"], generator=generator).to(self.device, self.dtype)
+        z = torch.randn(100, self.hparams["latent"], generator=generator)
         with torch.no_grad():
-            digits = self.decode(z).cpu().unflatten(0, (10, 10))
+            digits = self.decode(z.type_as(self.decoder[0].weight)).cpu().unflatten(0, (10, 10))
         title = "New digits, from codes drawn at random (the darker, the likelier ink)"
         pictures.draw_digits(dict(enumerate(digits)), folder / "samples.png", title)
 
