@@ -48,7 +48,8 @@ def adapt(net: nn.Module, classes: int) -> None:
     first.weight = nn.Parameter(first.weight.detach().sum(dim=1, keepdim=True))
     first.in_channels = 1
     if hasattr(net, "transform_input"):
-        net.transform_input = False  # pyright: ignore[reportArgumentType]  (of colours)
+        # GoogLeNet and Inception normalize colours by it.
+        net.transform_input = False  # pyright: ignore[reportArgumentType]
     if last:
         ((name, linear),) = last
         net.set_submodule(name, nn.Linear(linear.in_features, classes))

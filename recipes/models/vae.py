@@ -145,7 +145,7 @@ class VAE(Recipe):
         generator = torch.Generator().manual_seed(self.seed)
         z = torch.randn(100, self.hparams["latent"], generator=generator)
         with torch.no_grad():
-            digits = self.decode(z.type_as(self.decoder[0].weight)).cpu().unflatten(0, (10, 10))
+            digits = self.decode(z.type_as(next(self.parameters()))).cpu().unflatten(0, (10, 10))
         title = "New digits, from codes drawn at random (the darker, the likelier ink)"
         pictures.draw_digits(dict(enumerate(digits)), folder / "samples.png", title)
 
