@@ -14,9 +14,11 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from llvmlite.binding import set_option
+from llvmlite.binding import Linkage, set_option
 from numba import carray  # type: ignore[attr-defined]
 from numba.core import cgutils, types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 from numba.np.ufunc.parallel import threading_layer
@@ -36,8 +38,9 @@ CHECKED = False
 
 # For functions that loops call. Where the compiler leaves the call, it does not see that an argument is a
 # literal 2, and cannot vectorize: then the second one.
-inlined = numba.njit(fastmath=FASTMATH, error_model="numpy")
-forceinline = numba.njit(fastmath=FASTMATH, error_model="numpy", forceinline=True)
+ARITHMETIC = {"fastmath": FASTMATH, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inlined = numba.njit(**ARITHMETIC)
+forceinline = numba.njit(**ARITHMETIC, forceinline=True)
 
 get_num_threads = torch.get_num_threads
 # What is behind numba.set_num_threads, which calls by way of Python.
@@ -80,7 +83,7 @@ class Compiled:
         """
         if team:
             _launch()
-        loop = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=team, nogil=True)(self.loop)
+        loop = numba.njit(**ARITHMETIC, parallel=team, nogil=True)(self.loop)
         # Numba's cache tells functions apart by file and name, and not by what they call.
         name = f"{self.loop.__name__}_{DTYPES[dtype].__name__}_{'team' if team else 'one'}_{SOURCES:08x}"
         names = ", ".join(self.names)
@@ -106,7 +109,9 @@ class Compiled:
             "most": numba.config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]
         }
         exec(compile("\n".join(source), self.loop.__code__.co_filename, "exec"), space)
-        space["machine_code"] = numba.njit(cache=True, nogil=True)(space[name])
+        space["machine_code"] = numba.njit(cache=True, nogil=True, no_cfunc_wrapper=True, pipeline_class=Closed)(
+            space[name]
+        )
         given = (0 if argument in self.shapes else value for argument, value in zip(self.names, args))
         with _short_loops():
             space["machine_code"].compile(tuple(map(numba.typeof, (0, *given))))
@@ -184,6 +189,24 @@ def like(x: Tensor, other: Tensor) -> Tensor:
 def contiguous(x: Tensor | None) -> Tensor | None:
     """``x`` in contiguous memory, if it is there."""
     return None if x is None else x.contiguous()
+
+
+class Whole(JITCodeLibrary):
+    """Machine code that calls nothing but what is in it."""
+
+    def _finalize_final_module(self):
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage != Linkage.external:
+                function.linkage = Linkage.internal
+        super()._finalize_final_module()
+
+
+class Closed(Compiler):
+    def define_pipelines(self):
+        state = self.state
+        state.library = Whole(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        return super().define_pipelines()
 
 
 @intrinsic
