@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from llvmlite.binding import Linkage, set_option
 from numba import carray  # type: ignore[attr-defined]
 from numba.core import cgutils, types
+from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
@@ -24,7 +27,7 @@ from numba.extending import intrinsic
 from numba.np.ufunc.parallel import threading_layer
 from torch import Tensor
 
-__all__ = ["FASTMATH", "compiled", "contiguous", "forceinline", "inlined", "like"]
+__all__ = ["FASTMATH", "cached", "compiled", "contiguous", "forceinline", "inlined", "like"]
 
 # Elements below which one thread is faster than a team of them. ATen's is about the same.
 GRAIN = 32768
@@ -36,15 +39,23 @@ DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 # Whether every call is checked against the declared shapes, as the tests have it.
 CHECKED = False
 
+# Of functions that only machine code calls: what a call from Python or C takes, would be compiled in vain.
+INNER: dict[str, Any] = {
+    "fastmath": FASTMATH,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 # For functions that loops call. Where the compiler leaves the call, it does not see that an argument is a
 # literal 2, and cannot vectorize: then the second one.
-ARITHMETIC = {"fastmath": FASTMATH, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-inlined = numba.njit(**ARITHMETIC)
-forceinline = numba.njit(**ARITHMETIC, forceinline=True)
+inlined = numba.njit(**INNER)
+forceinline = numba.njit(**INNER, forceinline=True)
 
 get_num_threads = torch.get_num_threads
 # What is behind numba.set_num_threads, which calls by way of Python.
 set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.intc))
+_log = logging.getLogger("manualgrad")
+_told = False
 _forked = False
 _one_at_a_time = True
 _turn = threading.Lock()
@@ -83,7 +94,7 @@ class Compiled:
         """
         if team:
             _launch()
-        loop = numba.njit(**ARITHMETIC, parallel=team, nogil=True)(self.loop)
+        loop = numba.njit(**INNER, parallel=team, nogil=True)(self.loop)
         # Numba's cache tells functions apart by file and name, and not by what they call.
         name = f"{self.loop.__name__}_{DTYPES[dtype].__name__}_{'team' if team else 'one'}_{SOURCES:08x}"
         names = ", ".join(self.names)
@@ -109,9 +120,7 @@ class Compiled:
             "most": numba.config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]
         }
         exec(compile("\n".join(source), self.loop.__code__.co_filename, "exec"), space)
-        space["machine_code"] = numba.njit(cache=True, nogil=True, no_cfunc_wrapper=True, pipeline_class=Closed)(
-            space[name]
-        )
+        space["machine_code"] = cached(space[name])
         given = (0 if argument in self.shapes else value for argument, value in zip(self.names, args))
         with _short_loops():
             space["machine_code"].compile(tuple(map(numba.typeof, (0, *given))))
@@ -179,6 +188,21 @@ def compiled(*, grain: int = GRAIN, **shapes: str) -> Callable[[Callable[..., An
     return lambda loop: Compiled(loop, grain, shapes)
 
 
+def cached(function: Callable[..., Any]) -> Any:
+    """Decorate a function that Python calls: compiled at the first call, and kept on disk if possible."""
+    try:
+        folder = FunctionCache(function).cache_path
+    except RuntimeError:  # none that can be written to
+        folder = None
+    options: dict[str, Any] = {
+        "cache": folder is not None,
+        "nogil": True,
+        "no_cfunc_wrapper": True,
+        "pipeline_class": partial(_Compiler, folder),
+    }
+    return numba.njit(**options)(function)
+
+
 def like(x: Tensor, other: Tensor) -> Tensor:
     """``x`` laid out in memory as ``other`` is: a copy if it is not."""
     if (x.is_contiguous() and other.is_contiguous()) or x.stride() == other.stride():
@@ -191,8 +215,13 @@ def contiguous(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.contiguous()
 
 
-class Whole(JITCodeLibrary):
-    """Machine code that calls nothing but what is in it."""
+class _Whole(JITCodeLibrary):
+    """Machine code that calls its own copies of the functions in it.
+
+    Numba leaves the names of these copies to be found by others. The process that compiles them then calls,
+    in their place, the functions as it compiled them on their own, which round differently; a process that
+    loads the machine code from the disk has the copies alone.
+    """
 
     def _finalize_final_module(self):
         for function in self._final_module.functions:
@@ -201,12 +230,27 @@ class Whole(JITCodeLibrary):
         super()._finalize_final_module()
 
 
-class Closed(Compiler):
+class _Compiler(Compiler):
+    """Numba's, which is asked only for what the disk does not have."""
+
+    def __init__(self, folder: str | None, *args: Any):
+        super().__init__(*args)
+        self.folder = folder
+
     def define_pipelines(self):
-        state = self.state
-        state.library = Whole(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()
+        _tell(self.folder)
+        self.state.library = _Whole(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        self.state.library.enable_object_caching()
         return super().define_pipelines()
+
+
+def _tell(folder: str | None) -> None:
+    """Say, once, why the first calls of kernels take seconds."""
+    global _told
+    if not _told:
+        _told = True
+        kept = f"once; kept in {folder}" if folder else "again in every process: no folder to keep them in"
+        _log.info(f"compiling kernels for this machine ({kept})")
 
 
 @intrinsic
