@@ -455,21 +455,30 @@ def new_folder(root: Path, name: str) -> Path:
     raise RecipeError(f"cannot make a run folder in {root / name}")
 
 
+class _Said(logging.Handler):
+    """What manualgrad logs, said to the user."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage())
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out what libraries say about themselves."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
+    """Leave out what libraries say about themselves, but for manualgrad: why the first steps take long."""
+    wanted = {"lightning.pytorch": "WARNING", "lightning.fabric": "WARNING", "manualgrad": "INFO"}
+    levels = {name: logging.getLogger(name).level for name in wanted}
+    for name, level in wanted.items():
+        logging.getLogger(name).setLevel(level)
+    logging.getLogger("manualgrad").addHandler(said := _Said())
     try:
         with warnings.catch_warnings():
             for message in IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.getLogger("manualgrad").removeHandler(said)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def plain(error: Exception) -> str:

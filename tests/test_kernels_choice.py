@@ -281,23 +281,51 @@ def test_torchs_number_of_threads_stays():
     assert done.stdout.split() == ["2", "2"]
 
 
-CACHED = """
-import torch, manualgrad
-from numba.core.dispatcher import Dispatcher
-x = torch.randn(8, 512, requires_grad=True)
-manualgrad.nn.LayerNorm(512)(x).sum().backward()
-from manualgrad.kernels.cpu.normalization import layer_norm_forward as kernel
-(entry,) = kernel.entries[False].values()
-stats = entry.__globals__["machine_code"].stats
-print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
+TRAINED = """
+import hashlib, logging, torch, manualgrad
+from manualgrad import nn
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+digest = hashlib.sha256()
+def train(model, *shape):
+    x = torch.randn(shape, requires_grad=True)
+    optimizer = manualgrad.optim.AdamW(model.parameters())
+    for _ in range(2):
+        optimizer.zero_grad()
+        y = model(x)
+        y = y[0] if isinstance(y, tuple) else y
+        y.backward(torch.randn_like(y))
+        optimizer.step()
+    for t in (y, x.grad, *model.state_dict().values()):
+        digest.update(t.detach().numpy().tobytes())
+torch.manual_seed(0)
+cnn = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+manualgrad.fuse(cnn)
+train(cnn, 8, 4, 28, 28)
+train(nn.LSTM(8, 16), 5, 4, 8)
+train(nn.Sequential(nn.GroupNorm(2, 8), nn.LayerNorm(8)), 32, 8)
+torch.set_num_threads(2)
+train(nn.BatchNorm2d(4), 16, 4, 28, 28)
+print(digest.hexdigest())
 """
 
 
 def test_compiled_once_for_all_processes(tmp_path):
+    """The process that compiles says so, and computes, bit for bit, what those after it will."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", CACHED]
-    found = [
-        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(2)
-    ]
-    assert found == [["0", "1"], ["1", "0"]]
+    command = [sys.executable, "-c", TRAINED]
+    first, second = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)
+    )
+    assert first.stderr.startswith(f"compiling kernels for this machine (once; kept in {tmp_path}")
+    assert len(first.stderr.splitlines()) == 1
+    assert second.stderr == ""
+    assert first.stdout == second.stdout
+
+
+def test_nowhere_to_keep_machine_code(monkeypatch, caplog):
+    jit = sys.modules["manualgrad.kernels.cpu._jit"]
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    monkeypatch.setattr(jit, "_told", False)
+    with caplog.at_level("INFO", "manualgrad"):
+        assert jit.cached(lambda x: x + 1)(2) == 3
+    assert "again in every process" in caplog.text

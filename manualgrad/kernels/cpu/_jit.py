@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import torch
-from llvmlite.binding import set_option
+from llvmlite.binding import Linkage, set_option
 from numba import carray  # type: ignore[attr-defined]
 from numba.core import cgutils, types
+from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 from numba.np.ufunc.parallel import threading_layer
 from torch import Tensor
 
-__all__ = ["FASTMATH", "compiled", "contiguous", "forceinline", "inlined", "like"]
+__all__ = ["FASTMATH", "cached", "compiled", "contiguous", "forceinline", "inlined", "like"]
 
 # Elements below which one thread is faster than a team of them. ATen's is about the same.
 GRAIN = 32768
@@ -34,14 +39,23 @@ DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 # Whether every call is checked against the declared shapes, as the tests have it.
 CHECKED = False
 
+# Of functions that only machine code calls: what a call from Python or C takes, would be compiled in vain.
+INNER: dict[str, Any] = {
+    "fastmath": FASTMATH,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 # For functions that loops call. Where the compiler leaves the call, it does not see that an argument is a
 # literal 2, and cannot vectorize: then the second one.
-inlined = numba.njit(fastmath=FASTMATH, error_model="numpy")
-forceinline = numba.njit(fastmath=FASTMATH, error_model="numpy", forceinline=True)
+inlined = numba.njit(**INNER)
+forceinline = numba.njit(**INNER, forceinline=True)
 
 get_num_threads = torch.get_num_threads
 # What is behind numba.set_num_threads, which calls by way of Python.
 set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.intc))
+_log = logging.getLogger("manualgrad")
+_told = False
 _forked = False
 _one_at_a_time = True
 _turn = threading.Lock()
@@ -80,7 +94,7 @@ class Compiled:
         """
         if team:
             _launch()
-        loop = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=team, nogil=True)(self.loop)
+        loop = numba.njit(**INNER, parallel=team, nogil=True)(self.loop)
         # Numba's cache tells functions apart by file and name, and not by what they call.
         name = f"{self.loop.__name__}_{DTYPES[dtype].__name__}_{'team' if team else 'one'}_{SOURCES:08x}"
         names = ", ".join(self.names)
@@ -106,7 +120,7 @@ class Compiled:
             "most": numba.config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]
         }
         exec(compile("\n".join(source), self.loop.__code__.co_filename, "exec"), space)
-        space["machine_code"] = numba.njit(cache=True, nogil=True)(space[name])
+        space["machine_code"] = cached(space[name])
         given = (0 if argument in self.shapes else value for argument, value in zip(self.names, args))
         with _short_loops():
             space["machine_code"].compile(tuple(map(numba.typeof, (0, *given))))
@@ -174,6 +188,21 @@ def compiled(*, grain: int = GRAIN, **shapes: str) -> Callable[[Callable[..., An
     return lambda loop: Compiled(loop, grain, shapes)
 
 
+def cached(function: Callable[..., Any]) -> Any:
+    """Decorate a function that Python calls: compiled at the first call, and kept on disk if possible."""
+    try:
+        folder = FunctionCache(function).cache_path
+    except RuntimeError:  # none that can be written to
+        folder = None
+    options: dict[str, Any] = {
+        "cache": folder is not None,
+        "nogil": True,
+        "no_cfunc_wrapper": True,
+        "pipeline_class": partial(_Compiler, folder),
+    }
+    return numba.njit(**options)(function)
+
+
 def like(x: Tensor, other: Tensor) -> Tensor:
     """``x`` laid out in memory as ``other`` is: a copy if it is not."""
     if (x.is_contiguous() and other.is_contiguous()) or x.stride() == other.stride():
@@ -184,6 +213,44 @@ def like(x: Tensor, other: Tensor) -> Tensor:
 def contiguous(x: Tensor | None) -> Tensor | None:
     """``x`` in contiguous memory, if it is there."""
     return None if x is None else x.contiguous()
+
+
+class _Whole(JITCodeLibrary):
+    """Machine code that calls its own copies of the functions in it.
+
+    Numba leaves the names of these copies to be found by others. The process that compiles them then calls,
+    in their place, the functions as it compiled them on their own, which round differently; a process that
+    loads the machine code from the disk has the copies alone.
+    """
+
+    def _finalize_final_module(self):
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage != Linkage.external:
+                function.linkage = Linkage.internal
+        super()._finalize_final_module()
+
+
+class _Compiler(Compiler):
+    """Numba's, which is asked only for what the disk does not have."""
+
+    def __init__(self, folder: str | None, *args: Any):
+        super().__init__(*args)
+        self.folder = folder
+
+    def define_pipelines(self):
+        _tell(self.folder)
+        self.state.library = _Whole(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        self.state.library.enable_object_caching()
+        return super().define_pipelines()
+
+
+def _tell(folder: str | None) -> None:
+    """Say, once, why the first calls of kernels take seconds."""
+    global _told
+    if not _told:
+        _told = True
+        kept = f"once; kept in {folder}" if folder else "again in every process: no folder to keep them in"
+        _log.info(f"compiling kernels for this machine ({kept})")
 
 
 @intrinsic

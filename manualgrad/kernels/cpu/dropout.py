@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ...layers.dropout import SATURATION, AlphaDropoutFunction, DropoutFunction
 from .. import Twin, plain
-from ._jit import compiled, like
+from ._jit import cached, compiled, like
 
 __all__ = ["TWINS"]
 
@@ -77,7 +77,7 @@ def below(pairs, limit, kept):
         kept[k] = np.int64(number) < limit
 
 
-@numba.njit(cache=True, nogil=True)
+@cached
 def draw_bits(state, bits, n, limit):
     old = np.empty(BATCH, np.uint32)
     new = np.empty(BATCH, np.uint32)
