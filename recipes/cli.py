@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentError, auto_cli
-from jsonargparse.typing import PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar, Timer
@@ -205,7 +204,7 @@ class RecipeCLI(LightningCLI):
         parser.link_arguments("backend", "model.init_args.backend")
         parser.add_argument(
             "--patience",
-            type=PositiveInt | None,
+            type=int | None,
             default=None,
             help="Stop early, after so many epochs that were no better in validation.",
         )
@@ -253,6 +252,8 @@ class RecipeCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Make the run folder."""
         config = self._own_config()
+        if config.patience is not None and config.patience < 1:
+            raise UsageError(f"--patience {config.patience}: give a number of epochs, at least 1")
         if not config.trainer.fast_dev_run:
             name = _name(config.model.class_path).lower()
             self.folder = new_folder(Path(config.trainer.default_root_dir), name)
