@@ -89,16 +89,18 @@ class SwapLayers(Callback):
     there in any case. Layers that ``configure_model`` has given to FSDP2's ``fully_shard`` have classes of
     their own, which stay; those that ``__init__`` made are swapped before.
 
-    Args: fuse: also compute chains of layers as blocks: :func:`manualgrad.fuse`. only: swap only these:
-        classes, or patterns of qualified names such as ``"net.*"``: :func:`manualgrad.swap`. skip: leave
-        these alone, likewise. restore: give the modules their classes back at the end of the stage.
+    Args:
+        fuse: also compute chains of layers as blocks: :func:`manualgrad.fuse`.
+        only: swap only these: classes, or patterns of qualified names such as ``"net.*"``.
+        skip: leave these alone, likewise: see :func:`manualgrad.swap`.
+        restore: give the modules their classes back at the end of the stage.
 
     Attributes:
         swap_report: what was swapped, what was left alone and why.
         fuse_report: the same of chains.
 
-    Raises: TypeError: in ``setup``, if ``only`` or ``skip`` holds anything else than classes of modules and
-        patterns.
+    Raises:
+        TypeError: in ``setup``, if ``only`` or ``skip`` holds anything but classes of modules and patterns.
     """
 
     def __init__(
@@ -193,10 +195,12 @@ class GradientFlow(Callback):
     optimizer), manual optimization and frozen parameters; under DDP in the process of rank zero, which has
     the averaged gradients.
 
-    Args: every_n_steps: observe each optimizer step whose number is a multiple of this. vanishing: fraction
-        of R below which a gradient vanishes. exploding: multiple of R above which a gradient explodes. path:
-        the PNG drawn when training ends, also by an exception or Ctrl-C; by default ``gradient_flow.png``
-            in the Trainer's ``log_dir``. matplotlib is needed then.
+    Args:
+        every_n_steps: observe each optimizer step whose number is a multiple of this.
+        vanishing: fraction of R below which a gradient vanishes.
+        exploding: multiple of R above which a gradient explodes.
+        path: the PNG drawn when training ends, also by an exception or Ctrl-C; by default
+            ``gradient_flow.png`` in the Trainer's ``log_dir``. matplotlib is needed then.
 
     Attributes:
         history: step (optimizer steps before it) -> layer -> ``norm``, ``rms``, ``update``. Saved in
@@ -204,9 +208,10 @@ class GradientFlow(Callback):
             ``gradient/<layer>`` (the norm) and ``update/<layer>``.
         flags: ``"vanishing"`` and ``"exploding"`` -> layer -> step at which it began.
 
-    Raises: ValueError: if ``every_n_steps`` is less than 1, or not ``0 < vanishing < 1 < exploding``.
-        MisconfigurationException: at the start of training under FSDP or another strategy that splits
-        parameters.
+    Raises:
+        ValueError: if ``every_n_steps`` is less than 1, or not ``0 < vanishing < 1 < exploding``.
+        MisconfigurationException: at the start of training, if the strategy splits parameters between
+            processes, as FSDP does.
     """
 
     PERSISTENT = 3
@@ -221,8 +226,8 @@ class GradientFlow(Callback):
         _check_steps("GradientFlow", every_n_steps)
         if not 0 < vanishing < 1 < exploding:
             raise ValueError(
-                f"GradientFlow: vanishing={vanishing}, exploding={exploding}: as multiples of the gradient near "
-                "the loss they must satisfy 0 < vanishing < 1 < exploding"
+                f"GradientFlow: vanishing={vanishing}, exploding={exploding}: as multiples of the gradient "
+                "near the loss they must satisfy 0 < vanishing < 1 < exploding"
             )
         self.every_n_steps, self.vanishing, self.exploding = every_n_steps, vanishing, exploding
         self.path = None if path is None else Path(path)
@@ -232,7 +237,7 @@ class GradientFlow(Callback):
         self._step: int | None = None
         self._next = 0
         self._observed: list[dict[str, _Layer]] = []
-        self._suspected: dict[tuple[str, str], list[int]] = {}
+        self._suspected: dict[tuple[str, str], list[tuple[int, str]]] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """History and flags."""
@@ -323,27 +328,28 @@ class GradientFlow(Callback):
     def _judge(self, step: int, layers: dict[str, dict[str, float]], at_once: bool) -> None:
         rms = [layer["rms"] for layer in layers.values() if math.isfinite(layer["rms"])]
         near = statistics.median(rms[-max(3, math.ceil(len(rms) / 4)) :]) if rms else 0.0
+        found: dict[tuple[str, int], list[tuple[str, str]]] = {}
         for name, layer in layers.items():
-            r, update = layer["rms"], layer["update"]
-            finite, ratio = math.isfinite(r), r / near if near else 1.0
-            size = f"{r:.1e} per element, {ratio:.1e} of what it is near the loss"
-            found = {
-                "vanishing": f"vanishes: {size}" if finite and ratio < self.vanishing else "",
-                "exploding": "explodes: it is not finite"
-                if not finite
-                else f"explodes: {size}"
-                if ratio > self.exploding
-                else f"explodes: the step is {update:.2g} times as long as the weights"
-                if update > 1
-                else "",
-            }
-            for kind, what in found.items():
+            finite, ratio = math.isfinite(layer["rms"]), layer["rms"] / near if near else 1.0
+            size = f"{layer['rms']:.1e} per element, {ratio:.1e} of that near the loss"
+            reasons = {"vanishing": size if finite and ratio < self.vanishing else "", "exploding": ""}
+            if not finite:
+                reasons["exploding"] = "not finite"
+            elif ratio > self.exploding:
+                reasons["exploding"] = size
+            elif layer["update"] > 1:
+                reasons["exploding"] = f"a step {layer['update']:.2g} times as long as the weights"
+            for kind, reason in reasons.items():
                 since = self._suspected.setdefault((kind, name), [])
-                since.append(step) if what else since.clear()
-                sure = len(since) >= self.PERSISTENT or (what and not finite and at_once)
+                since.append((step, reason)) if reason else since.clear()
+                sure = len(since) >= self.PERSISTENT or (reason and not finite and at_once)
                 if sure and name not in self.flags[kind]:
-                    self.flags[kind][name] = since[0]
-                    log.warning("GradientFlow: since step %d the gradient of %s %s", since[0], name, what)
+                    self.flags[kind][name], reason = since[0]
+                    found.setdefault((kind, since[0][0]), []).append((name, reason))
+                del since[self.PERSISTENT :]
+        for (kind, first), named in found.items():
+            what = "; ".join(f"{name} ({reason})" for name, reason in named)
+            log.warning("GradientFlow: since step %d %s: %s", first, kind, what)
 
 
 @dataclass
@@ -408,18 +414,19 @@ class ParityMonitor(Callback):
     accumulated batches the first of them is compared, whose gradient stands alone. Under a GradScaler both
     gradients are scaled.
 
-    Args: every_n_steps: compare at each optimizer step whose number is a multiple of this. rtol: warn of
-        errors above this. Default: 1e-9 in float64, 1e-3 in float32, 0.02 in float16, 0.1 in bfloat16,
-            mixed or not: rounding makes a few times 1e-7 in float32, and much more where it decides which of
-            two almost equal elements is the maximum of its window.
+    Args:
+        every_n_steps: compare at each optimizer step whose number is a multiple of this.
+        rtol: warn of errors above this. Default: 1e-9 in float64, 1e-3 in float32, 0.02 in float16, 0.1 in
+            bfloat16, mixed or not: rounding makes a few times 1e-7 in float32, and much more where it decides
+            which of two almost equal elements is the maximum of its window.
 
     Attributes:
         history: step (optimizer steps before it) -> :class:`Parity`. The Trainer's loggers, if any, get
             ``parity/gradient``, the worst error, and ``parity/loss``, the relative difference of the losses.
 
-    Raises: ValueError: if ``every_n_steps`` is less than 1, or ``rtol`` not positive.
-        MisconfigurationException: at the start of fit, with manual optimization, or with several processes,
-        which
+    Raises:
+        ValueError: if ``every_n_steps`` is less than 1, or ``rtol`` not positive.
+        MisconfigurationException: at the start of fit, with manual optimization or several processes, which
             average their gradients; while training, if the module or its batch cannot be copied.
     """
 
@@ -503,7 +510,7 @@ class ParityMonitor(Callback):
             last = max(wrong, key=lambda name: twin.calls.get(name, -1))
             log.warning(
                 "ParityMonitor: at step %d the gradient of %s differs from torch's by %.1e (rtol %.0e), the "
-                "loss by %.1e; of %d such layers, %s is the nearest to the loss: it, or a layer behind it, is wrong",
+                "loss by %.1e; of %d such layers %s is nearest to the loss: it or a layer behind it is wrong",
                 *(step, worst, error, rtol, parity.loss_error, len(wrong), last),
             )
 
@@ -532,7 +539,8 @@ class _Twin:
     def __init__(self, trainer: Trainer, pl_module: LightningModule, args: tuple, kwargs: dict) -> None:
         device = pl_module.device.type
         autocast = torch.is_autocast_enabled(device)
-        self.dtype = torch.get_autocast_dtype(device) if autocast else pl_module.dtype
+        own = next((p.dtype for p in pl_module.parameters()), torch.float32)
+        self.dtype = torch.get_autocast_dtype(device) if autocast else own
         self.calls: dict[str, int] = {}
         with isolate_rng(), torch.compiler.set_stance("force_eager"):
             twin, args, kwargs = self._copies(trainer, pl_module, args, kwargs)
@@ -628,7 +636,9 @@ def draw_gradient_flow(
 
     steps = sorted(history)
     layers = list(dict.fromkeys(name for step in steps for name in history[step]))
-    colors = dict(zip(layers, colormaps["viridis"].resampled(len(layers))(range(len(layers)))))
+    # Its last tenth, yellow, is hard to see on white.
+    shades = [0.9 * k / max(1, len(layers) - 1) for k in range(len(layers))]
+    colors = dict(zip(layers, colormaps["viridis"](shades)))
     figure = Figure(figsize=(13, 5.2), layout="constrained")
     gradient, update = axes = figure.subplots(1, 2)
     for panel, key in zip(axes, ("rms", "update")):
@@ -647,9 +657,12 @@ def draw_gradient_flow(
         panel.set(yscale="log", xlabel="training step (optimizer steps)")
         panel.grid(alpha=0.3)
     gradient.set(title="Gradient of each layer", ylabel="root mean square of the gradient's elements")
-    update.set(title="Update of each layer", ylabel="‖Δw‖ / ‖w‖ of a step")
+    update.set(title="Update of each layer", ylabel="‖Δw‖ / ‖w‖ of a step (no point: 0)")
     update.axhline(1e-3, color="black", linestyle="--", linewidth=1)
-    update.annotate("1e-3", (1, 1e-3), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    update.annotate(
+        "0.001", (0.99, 1e-3), xycoords=("axes fraction", "data"), ha="right", va="center", bbox=box
+    )
     if len(layers) <= 12:
         lines = [Line2D([], [], color=colors[name]) for name in layers]
         figure.legend(lines, [_short(name) for name in layers], loc="outside right center", title="layer")
