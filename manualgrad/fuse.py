@@ -30,6 +30,8 @@ __all__ = ["FuseReport", "fuse", "unfuse"]
 PLAN = "_manualgrad_plan"
 # What every module has; of these only the mode is looked at by a forward.
 INTERNAL = set(vars(nn.Module())) - {"training"}
+# Where a LightningModule keeps its Trainer: self.log, self.current_epoch and the like look there.
+TRAINERS = {"_trainer", "_fabric"}
 _MISSING = object()
 HOLDERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
@@ -130,11 +132,12 @@ def fuse(model: nn.Module) -> FuseReport:
         prefix = f"{name}." if name else ""
         if _original(type(module)) is not None or not _may_be_fused(module):
             continue
+        if not any(type(child) in ANCHORS for _, child in _reachable(module)):
+            continue
         try:
             plan = make_plan(module, type(module))
         except UntraceableError as error:
-            if any(type(child) in ANCHORS for _, child in _reachable(module)):
-                report.left[name] = (type(module), str(error))
+            report.left[name] = (type(module), str(error))
             continue
         report.fused.update({prefix + chain: parts for chain, parts in plan.chains.items()})
         report.left.update({prefix + layer: reason for layer, reason in plan.left.items()})
@@ -157,13 +160,19 @@ def unfuse(model: nn.Module) -> FuseReport:
         raise TypeError(f"unfuse: expected a torch.nn.Module, but got {type(model).__name__}")
     report = FuseReport(verb="unfused")
     for name, module in model.named_modules():
-        original = _original(type(module))
-        if original is not None:
-            plan = module.__dict__.pop(PLAN, None)
-            module.__class__ = original
-            prefix = f"{name}." if name else ""
-            report.fused.update({prefix + k: parts for k, parts in (plan.chains if plan else {}).items()})
+        prefix = f"{name}." if name else ""
+        report.fused.update({prefix + k: parts for k, parts in unfuse_one(module).items()})
     return report
+
+
+def unfuse_one(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Give one module its own forward back, if it was fused; the chains that are layers again."""
+    original = _original(type(module))
+    if original is None:
+        return {}
+    plan = module.__dict__.pop(PLAN, None)
+    module.__class__ = original
+    return plan.chains if plan else {}
 
 
 @functools.cache
@@ -295,6 +304,8 @@ def trace(module: nn.Module, cls: type[nn.Module], wanted: list, training: bool)
     attributes: dict[str, Any] = {}
 
     def get(self, name):
+        if name in TRAINERS:
+            raise UntraceableError("its forward asks the Trainer, whose state changes")
         try:
             value = cls.__getattribute__(self, name)
         except AttributeError:  # a parameter, buffer or module; none may come to be one

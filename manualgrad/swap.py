@@ -102,9 +102,14 @@ def swapped(model: nn.Module, *, only: Selection = None, skip: Selection = None)
     try:
         yield report
     finally:
-        for module, cls in before.items():
-            if type(module) in TORCHS and cls not in TORCHS:  # a lazy layer may have become another class
-                module.__class__ = TORCHS[type(module)]
+        restore(before)
+
+
+def restore(before: dict[nn.Module, type[nn.Module]]) -> None:
+    """Give those modules torch's class back that are manualgrad's now and were not before."""
+    for module, cls in before.items():
+        if type(module) in TORCHS and cls not in TORCHS:  # a lazy layer may have become another class
+            module.__class__ = TORCHS[type(module)]
 
 
 def _change(model: nn.Module, table: dict, only: Selection, skip: Selection, verb: str) -> SwapReport:
