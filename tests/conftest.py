@@ -9,6 +9,7 @@ from conformance import Conformance
 from manualgrad import kernels
 from manualgrad.catalog import Case, Layer
 from manualgrad.kernels import unavailable
+from recipes import mnist
 from recipes.compat import import_torchvision
 
 import_torchvision()
@@ -18,6 +19,14 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> str:
+    """MNIST in the checkout's own data folder, fetched there once."""
+    root = Path(__file__).parent.parent / "data"
+    mnist.ensure(root)
+    return str(root)
 
 
 @pytest.fixture(autouse=True)
