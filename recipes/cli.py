@@ -62,7 +62,7 @@ Train a network on MNIST, test its best checkpoint, draw what it learned.
   python -m recipes test --ckpt_path RUN/best.ckpt  test a checkpoint
   python -m recipes list                           all recipes, and what they reach
   python -m recipes predict --ckpt_path RUN/best.ckpt --image digit.png  read a digit of yours
-  python -m recipes export --ckpt_path RUN/best.ckpt  as a state_dict of torch.nn and a program of torch.export
+  python -m recipes export --ckpt_path RUN/best.ckpt  as torch.nn's state_dict and torch.export's program
   python -m recipes compare --config mlp           with torch.nn, side by side: accuracy, losses, time, memory
   python -m recipes find_lr --config mlp           Lightning's learning rate finder
   python -m recipes results                        train all, and write what they reach

@@ -1,4 +1,4 @@
-"""``python -m recipes compare``: train a recipe with manualgrad and with torch.nn, and show them side by side.
+"""``python -m recipes compare``: a recipe, trained with manualgrad and with torch.nn, side by side.
 
 Both start from the same weights and see the same batches. Time and memory of a training step (forward, loss,
 backward, update) are measured afterwards, on one batch, in turn, as medians. More options are those of fit;
@@ -157,7 +157,7 @@ def report(found: Comparison) -> str:
         ratios = {name: table["ours"] / max(table[name], 1e-9) for name in names if name != "ours"}
         shares = ", ".join(f"{ratio:.2f} of {titles[name]}'s" for name, ratio in ratios.items())
         row(title, [form.format(scale * table[name]) for name in names], shares)
-        behind += [f"{title} ({r:.2f} of {titles[name]}'s)" for name, r in ratios.items() if r > 1]
+        behind += [f"{title} ({r:.2f} of {titles[name]}'s)" for name, r in ratios.items() if r > 1.005]
     differences, chaos = found.differences(), found.chaos()
     steps = len(differences)
     lines.append("largest relative difference of the loss")

@@ -1,19 +1,24 @@
 """``python -m recipes find_lr``: Lightning's learning rate finder.
 
 A recipe is trained for some steps under a rate that rises from the smallest to the largest; suggested is the
-rate where the loss, smoothed, falls most steeply. More options are those of fit.
+rate where the loss, smoothed, falls most steeply. That is far below the one that is best for a one-cycle
+schedule, so the rate where it falls most steeply on a logarithmic axis is told, too. More options are fit's.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.tuner.tuning import Tuner
 
 from recipes.cli import RecipeError, UsageError
 from recipes.tool import Parser, Placed, folder_for
 
 __all__ = ["Finder", "main"]
+
+# The weight of the past in the running mean that Lightning takes of the loss.
+SMOOTHING = 0.98
 
 
 class Finder(Placed):
@@ -39,8 +44,21 @@ class Finder(Placed):
         model.hparams["lr"] = self.options["min_lr"]
         found = Tuner(self.trainer).lr_find(model, datamodule=datamodule, update_attr=False, **self.options)
         assert found is not None
+        # Lightning 2.6 divides the running mean of step k by 1 − β^(k+2): it starts at half of the loss.
+        losses = found.results["loss"]
+        found.results["loss"] = [
+            loss * (1 - SMOOTHING ** (k + 2)) / (1 - SMOOTHING ** (k + 1)) for k, loss in enumerate(losses)
+        ]
         self.rates, self.losses = found.results["lr"], found.results["loss"]
         self.suggestion = found.suggestion()
+        self.steepest = _steepest(self.rates, self.losses)
+
+
+def _steepest(rates: Sequence[float], losses: Sequence[float], skip: int = 10) -> float:
+    """The rate where the loss falls most steeply against the rate's logarithm, but for the first steps."""
+    logarithms, values = torch.tensor(rates[: len(losses)]).log(), torch.tensor(losses)
+    slopes = torch.gradient(values, spacing=(logarithms,))[0][skip:-1]
+    return rates[skip + int(slopes.nan_to_num(nan=0.0).argmin())] if len(slopes) else rates[0]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -65,17 +83,16 @@ def main(argv: Sequence[str]) -> None:
             )
     from recipes import pictures
 
-    pictures.draw_rates(
-        finder.rates,
-        finder.losses,
-        finder.suggestion,
-        finder.lr,
-        name,
-        finder.model.unit,
-        folder / "find_lr.png",
-    )
+    marks = {
+        "suggested, steepest against the rate": finder.suggestion,
+        "steepest against its logarithm": finder.steepest,
+        "the recipe's highest rate": finder.lr,
+    }
+    unit = f"{finder.model.unit}, smoothed"
+    pictures.draw_rates(finder.rates, finder.losses, marks, name, unit, folder / "find_lr.png")
     print(
-        f"{name}: suggested learning rate {finder.suggestion:.2g} (the recipe's highest: {finder.lr:g}); "
-        f"use it with --model.lr {finder.suggestion:.2g}"
+        f"{name}: suggested learning rate {finder.suggestion:.2g}, where the loss falls most steeply against "
+        f"the rate; against its logarithm it does at {finder.steepest:.2g}; the recipe's highest is "
+        f"{finder.lr:g}"
     )
     print(f"{folder}/find_lr.png")

@@ -1,6 +1,5 @@
 """``python -m recipes list``: the recipes, and what they reach. Imports no Lightning, so that it is quick."""
 
-import argparse
 import ast
 import re
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ HERE = Path(__file__).parent
 
 @cache
 def descriptions() -> dict[str, str]:
-    """What each recipe is: the first line of its class's docstring, or of its module's, if it has no class."""
+    """What each recipe is: the first line of its class's docstring, or, without a class, its module's."""
     files = [ast.parse(path.read_text()) for path in sorted(HERE.glob("models/*.py"))]
     classes = {node.name: node for file in files for node in file.body if isinstance(node, ast.ClassDef)}
     found = {}
@@ -36,7 +35,10 @@ def _first_line(node: ast.ClassDef | ast.Module) -> str:
 
 def main(argv: Sequence[str] = ()) -> int:
     """Print a line for each recipe."""
-    argparse.ArgumentParser("python -m recipes list", description=__doc__).parse_args(list(argv))
+    if argv:  # a mistake, or --help
+        from recipes.tool import Parser
+
+        Parser("list", __doc__).parse_args(argv)
     rows = read(FILE)
     for recipe, what in descriptions().items():
         own = [row for row in rows if row.recipe == recipe]

@@ -144,7 +144,8 @@ def draw_comparison(found: "Comparison", titles: Mapping[str, str], chaos: float
         path: the PNG to write.
     """
     figure = Figure(figsize=(12, 7), layout="constrained")
-    curves, apart, costs = (figure.add_subplot(*place) for place in ((2, 2, 1), (2, 2, 3), (1, 2, 2)))
+    panels = figure.subplot_mosaic([["curves", "costs"], ["apart", "costs"]])
+    curves, apart, costs = panels["curves"], panels["apart"], panels["costs"]
     colors: dict[str, str] = {"ours": TRAIN, "eager": VALIDATION, "compile": "tab:green"}
     for name, style in (("eager", "-"), ("ours", "--")):
         losses = found.losses[name].numpy()
@@ -168,19 +169,19 @@ def draw_comparison(found: "Comparison", titles: Mapping[str, str], chaos: float
     apart.set(title="Difference of the losses", xlabel="training step", ylabel="fraction of torch.nn's loss")
     apart.set(yscale="log", ylim=(5e-10, max(1e-1, 2 * float(np.nan_to_num(differences).max()))))
     names, result = list(found.costs.milliseconds), found.costs
-    panels = {
+    tables = {
         "time (ms)": {name: result.milliseconds[name] for name in names},
         "saved for\nbackward (MB)": {name: result.saved[name] / 1e6 for name in names},
         "peak\nmemory (MB)": {name: result.peak[name] / 1e6 for name in names},
     }
     width = 0.8 / len(names)
     for k, name in enumerate(names):
-        shares = [table[name] / max(table["eager"], 1e-9) for table in panels.values()]
-        places = [i + (k - (len(names) - 1) / 2) * width for i in range(len(panels))]
+        shares = [table[name] / max(table["eager"], 1e-9) for table in tables.values()]
+        places = [i + (k - (len(names) - 1) / 2) * width for i in range(len(tables))]
         bars = costs.bar(places, shares, width, color=colors[name], label=titles[name])
-        costs.bar_label(bars, [f"{table[name]:.3g}" for table in panels.values()], padding=2, fontsize=9)
+        costs.bar_label(bars, [f"{table[name]:.3g}" for table in tables.values()], padding=2, fontsize=9)
     costs.axhline(1, color="black", linewidth=1)
-    costs.set_xticks(range(len(panels)), list(panels))
+    costs.set_xticks(range(len(tables)), list(tables))
     costs.set(title=f"A training step, {result.case}: lower is better", ylabel="fraction of torch.nn's")
     costs.margins(y=0.15)
     costs.legend()
@@ -192,8 +193,7 @@ def draw_comparison(found: "Comparison", titles: Mapping[str, str], chaos: float
 def draw_rates(
     rates: Sequence[float],
     losses: Sequence[float],
-    suggestion: float,
-    own: float,
+    marks: Mapping[str, float],
     name: str,
     unit: str,
     path: Path,
@@ -202,23 +202,21 @@ def draw_rates(
 
     Args:
         rates: of the steps.
-        losses: smoothed, after those steps.
-        suggestion: the rate to mark.
-        own: the recipe's own highest rate, marked too.
+        losses: after those steps; fewer, if they were stopped early.
+        marks: rates to mark, by what they are.
         name: of the recipe.
         unit: what the loss is, and its unit.
         path: the PNG to write.
     """
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates[: len(losses)], losses, color=TRAIN)
-    axes.axvline(own, color="gray", linestyle=":", label=f"the recipe's highest rate: {own:g}")
-    at = min(range(len(losses)), key=lambda i: abs(rates[i] - suggestion))
-    axes.plot(
-        suggestion, losses[at], "o", color="tab:red", label=f"suggested: {suggestion:.2g}, steepest fall"
-    )
+    for (what, rate), color in zip(marks.items(), ("tab:red", "tab:green", "gray")):
+        axes.axvline(rate, color=color, linestyle=":")
+        nearest = min(range(len(losses)), key=lambda i: abs(rates[i] - rate))
+        axes.plot(rate, losses[nearest], "o", color=color, label=f"{what}: {rate:.2g}")
     axes.set(title=f"{name}: loss while the learning rate rises", xscale="log")
-    axes.set(xlabel="learning rate (per step)", ylabel=f"{unit}, smoothed")
+    axes.set(xlabel="learning rate (per step)", ylabel=unit)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)

@@ -21,8 +21,8 @@ __all__ = ["main", "prepare", "read_gray"]
 
 # Pictures are looked at with sides of at most so many pixels.
 LARGEST = 320
-# Ink is what differs from the page by more than STRONG, as a fraction of the most; and what touches it and differs
-# by more than WEAK: the soft edge of a stroke.
+# Ink is what differs from the page by more than STRONG, as a fraction of the most; and what touches it and
+# differs by more than WEAK: the soft edge of a stroke.
 STRONG, WEAK = 0.5, 0.12
 # Spots with less than this part of the digit's ink are dirt.
 DIRT = 0.02
@@ -76,7 +76,7 @@ def prepare(gray: Tensor) -> Tensor | None:
     if (page - gray.min()) < (gray.max() - page):
         gray = 1 - gray
     # A closing: the brightest nearby, so that a shadow on the page is no ink.
-    width = max(3, min(gray.shape) // 3 | 1)
+    width = max(3, min(gray.shape) // 2 | 1)
     ink = (-_dilate(-_dilate(gray, width), width) - gray).clamp(min=0)
     if ink.max() < 0.1:
         return None
@@ -110,29 +110,35 @@ def _dilate(image: Tensor, width: int) -> Tensor:
 
 def _digit(ink: Tensor) -> Tensor:
     """Which pixels are the digit's: without a frame at the border, and without dirt."""
-    weak = ink > WEAK
-    # Pixels that touch get the same number, the largest of theirs.
-    numbers = torch.arange(1.0, ink.numel() + 1).view_as(ink) * weak
-    while not torch.equal(spread := _dilate(numbers, 3) * weak, numbers):
-        numbers = spread
-    parts = {}
-    for number in numbers[ink > STRONG].unique():
-        part = numbers == number
-        parts[number] = part, float((ink * part).sum())
-    inside = {n: (p, m) for n, (p, m) in parts.items() if not _touches_border(p)}
-    if any(max(_extent(part)) > 0.3 * max(ink.shape) for part, _ in inside.values()):
+    parts = [part for part in _parts(ink > WEAK) if bool((ink[part] > STRONG).any())]
+    last = torch.tensor(ink.shape) - 1
+    inside = [p for p in parts if not any(bool(((x == 0) | (x == n)).any()) for x, n in zip(p, last))]
+    # A digit that fills the picture touches the border, too.
+    if any(int(x.max() - x.min()) > 0.3 * max(ink.shape) for part in inside for x in part):
         parts = inside
-    most = max((mass for _, mass in parts.values()), default=0.0)
-    kept = [part for part, mass in parts.values() if mass >= DIRT * most]
-    return torch.stack(kept).any(dim=0) if kept else torch.zeros_like(weak)
+    most = max((float(ink[part].sum()) for part in parts), default=0.0)
+    digit = torch.zeros_like(ink)
+    for part in parts:
+        if ink[part].sum() >= DIRT * most:
+            digit[part] = 1
+    return digit
 
 
-def _touches_border(part: Tensor) -> bool:
-    return bool(part[0].any() or part[-1].any() or part[:, 0].any() or part[:, -1].any())
-
-
-def _extent(part: Tensor) -> list[int]:
-    return [int(places[-1] - places[0] + 1) for axis in (0, 1) if len(places := part.any(dim=axis).nonzero())]
+def _parts(mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The rows and columns of pixels that hang together, for each part of the mask."""
+    width = mask.shape[1] + 2
+    left = set(F.pad(mask, (1, 1, 1, 1)).flatten().nonzero().flatten().tolist())
+    around = [down * width + right for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    parts = []
+    while left:
+        part = [left.pop()]
+        for pixel in part:  # which grows
+            near = left.intersection(pixel + step for step in around)
+            left -= near
+            part += near
+        pixels = torch.tensor(part)
+        parts.append((pixels // width - 1, pixels % width - 1))
+    return parts
 
 
 def main(argv: Sequence[str]) -> None:
