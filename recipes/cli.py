@@ -246,7 +246,8 @@ class RecipeCLI(LightningCLI):
         path, trained = self.checkpoint["class_path"], self.checkpoint["hyper_parameters"]
         given = parser.parse_args(args, defaults=False)[command]
         other_model = "leave out the --config or option that says so, or name another checkpoint"
-        if path != config.model.class_path:
+        # A class has several paths: recipes.models.CNN is recipes.models.cnn.CNN.
+        if _import(path) is not _import(config.model.class_path):
             wanted = _name(config.model.class_path)
             raise RecipeError(
                 f"{config.ckpt_path} is another model's: {_name(path)}, not {wanted}; {other_model}"
@@ -261,7 +262,8 @@ class RecipeCLI(LightningCLI):
                     config.backend = value
             elif name in architecture:
                 raise RecipeError(
-                    f"{config.ckpt_path} is another model's: its {option} is {value}, not {wanted}; {other_model}"
+                    f"{config.ckpt_path} is another model's: its {option} is {value}, not {wanted}; "
+                    f"{other_model}"
                 )
             else:
                 _say(f"{option} is {wanted}, as given; the checkpoint was trained with {value}")

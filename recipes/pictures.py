@@ -243,6 +243,8 @@ def draw_predictions(
     figure = Figure(figsize=(4.4 * columns, 2.6 * rows), layout="constrained")
     panels = figure.subplots(rows, 2 * columns, squeeze=False)
     for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+    for axes in panels.flat[2 * len(names) :]:
         axes.axis("off")
     for i, (name, picture, digit, answer) in enumerate(zip(names, pictures, digits, answers, strict=True)):
         left, right = panels[i // columns, 2 * (i % columns) : 2 * (i % columns) + 2]
