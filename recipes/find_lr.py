@@ -1,8 +1,8 @@
 """``python -m recipes find_lr``: Lightning's learning rate finder.
 
-A recipe is trained for some steps under a rate that rises from the smallest to the largest; suggested is the
-rate where the loss, smoothed, falls most steeply. That is far below the one that is best for a one-cycle
-schedule, so the rate where it falls most steeply on a logarithmic axis is told, too. More options are fit's.
+A recipe is trained for some steps under a rate that rises from the smallest to the largest. Suggested is the
+rate where the loss, smoothed, falls most steeply on a logarithmic axis; Lightning's own suggestion takes a
+linear one, on which the smallest rates are steepest, and is told too. More options are those of fit.
 """
 
 from collections.abc import Sequence
@@ -44,14 +44,13 @@ class Finder(Placed):
         model.hparams["lr"] = self.options["min_lr"]
         found = Tuner(self.trainer).lr_find(model, datamodule=datamodule, update_attr=False, **self.options)
         assert found is not None
+        self.rates, self.lightnings = found.results["lr"], found.suggestion()
         # Lightning 2.6 divides the running mean of step k by 1 − β^(k+2): it starts at half of the loss.
-        losses = found.results["loss"]
-        found.results["loss"] = [
-            loss * (1 - SMOOTHING ** (k + 2)) / (1 - SMOOTHING ** (k + 1)) for k, loss in enumerate(losses)
+        self.losses = [
+            loss * (1 - SMOOTHING ** (k + 2)) / (1 - SMOOTHING ** (k + 1))
+            for k, loss in enumerate(found.results["loss"])
         ]
-        self.rates, self.losses = found.results["lr"], found.results["loss"]
-        self.suggestion = found.suggestion()
-        self.steepest = _steepest(self.rates, self.losses)
+        self.suggestion = _steepest(self.rates, self.losses)
 
 
 def _steepest(rates: Sequence[float], losses: Sequence[float], skip: int = 10) -> float:
@@ -77,22 +76,22 @@ def main(argv: Sequence[str]) -> None:
     with folder_for("find_lr") as folder:
         finder = Finder(options, folder, **tried)
         name = type(finder.model).__name__.lower()
-        if finder.suggestion is None:
+        if finder.lightnings is None:
             raise RecipeError(
                 f"{name}: the loss was finite for too few steps to suggest a rate; lower --max_lr"
             )
     from recipes import pictures
 
     marks = {
-        "suggested, steepest against the rate": finder.suggestion,
-        "steepest against its logarithm": finder.steepest,
+        "suggested, steepest on this axis": finder.suggestion,
+        "Lightning's suggestion": finder.lightnings,
         "the recipe's highest rate": finder.lr,
     }
     unit = f"{finder.model.unit}, smoothed"
     pictures.draw_rates(finder.rates, finder.losses, marks, name, unit, folder / "find_lr.png")
     print(
-        f"{name}: suggested learning rate {finder.suggestion:.2g}, where the loss falls most steeply against "
-        f"the rate; against its logarithm it does at {finder.steepest:.2g}; the recipe's highest is "
-        f"{finder.lr:g}"
+        f"{name}: suggested learning rate {finder.suggestion:.2g}, where the loss falls most steeply on a "
+        f"logarithmic axis (Lightning's suggestion, on a linear one: {finder.lightnings:.2g}; the recipe's "
+        f"highest: {finder.lr:g})"
     )
     print(f"{folder}/find_lr.png")

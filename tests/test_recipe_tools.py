@@ -349,7 +349,9 @@ def test_learning_rate_finder_leaves_a_picture_and_nothing_else() -> None:
     options = ["--config", "mlp", "--backend", "torch", "--data.root", str(ROOT)]
     status, out, err = call("find_lr", *options, "--steps", "40", "--min_lr", "1e-5", "--max_lr", "10")
     assert status == 0, err
-    found = re.match(r"mlp: suggested learning rate (\S+), .* it does at (\S+); .* highest is 0.005\n", out)
+    found = re.match(
+        r"mlp: suggested learning rate (\S+), .*on a linear one: (\S+); .* highest: 0.005\)\n", out
+    )
     assert found, out
     assert all(1e-5 < float(rate) < 10 for rate in found.groups())
     (written,) = (path for path in Path(".").rglob("*") if path.is_file())
