@@ -162,10 +162,10 @@ def draw_comparison(found: "Comparison", titles: Mapping[str, str], chaos: float
     apart.plot(
         np.arange(1, len(differences) + 1), np.maximum(differences, 1e-9), ".", color="black", markersize=3
     )
-    apart.axhline(chaos, color="tab:red", linewidth=1)
     first = found.chaos()
-    label = f"more than {chaos:g} from step {first} on" if first else f"never more than {chaos:g}"
-    apart.annotate(label, (1, chaos), (2, 4), textcoords="offset points", color="tab:red")
+    label = f"{chaos:g}, first exceeded at step {first}" if first else f"{chaos:g}, never exceeded"
+    apart.axhline(chaos, color="tab:red", linewidth=1, label=label)
+    apart.legend(loc="lower right")
     apart.set(title="Difference of the losses", xlabel="training step", ylabel="fraction of torch.nn's loss")
     apart.set(yscale="log", ylim=(5e-10, max(1e-1, 2 * float(np.nan_to_num(differences).max()))))
     names, result = list(found.costs.milliseconds), found.costs
@@ -183,7 +183,7 @@ def draw_comparison(found: "Comparison", titles: Mapping[str, str], chaos: float
     costs.axhline(1, color="black", linewidth=1)
     costs.set_xticks(range(len(tables)), list(tables))
     costs.set(title=f"A training step, {result.case}: lower is better", ylabel="fraction of torch.nn's")
-    costs.margins(y=0.15)
+    costs.margins(y=0.25)
     costs.legend()
     for axes in (curves, apart):
         axes.grid(alpha=0.3)
