@@ -3,6 +3,7 @@
 import argparse
 import csv
 import inspect
+import json
 import logging
 import os
 import re
@@ -38,8 +39,15 @@ COMMANDS = {
     "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
     "test": {"model", "dataloaders", "datamodule"},
 }
-# Commands that train no recipe by themselves: the modules whose function ``main`` they call.
+# Commands that train no recipe by themselves: the modules whose function ``main`` they call, with the words
+# that follow if it has one argument ``argv``, or else with what they say about its arguments.
 TOOLS = {
+    "list": "recipes.overview",
+    "results": "recipes.results",
+    "compare": "recipes.compare",
+    "export": "recipes.export",
+    "predict": "recipes.predict",
+    "find_lr": "recipes.find_lr",
     "sgd_from_scratch": "recipes.sgd_from_scratch",
 }
 USAGE = f"""\
@@ -51,6 +59,12 @@ Train a network on MNIST, test its best checkpoint, draw what it learned.
   python -m recipes fit --config my.yaml           your own configuration
   python -m recipes fit --ckpt_path RUN/last.ckpt  go on with a run
   python -m recipes test --ckpt_path RUN/best.ckpt  test a checkpoint
+  python -m recipes list                           all recipes, and what they reach
+  python -m recipes predict --ckpt_path RUN/best.ckpt --image digit.png  read a digit of yours
+  python -m recipes export --ckpt_path RUN/best.ckpt  as torch.nn's state_dict and torch.export's program
+  python -m recipes compare --config mlp           with torch.nn, side by side: accuracy, losses, time, memory
+  python -m recipes find_lr --config mlp           Lightning's learning rate finder
+  python -m recipes results                        train all, and write what they reach
   python -m recipes fit --help                     all options; of a network: fit --model.help CNN
 """
 # Of jsonargparse 4's, that Lightning calls it in a way that 5 will not have.
@@ -103,6 +117,8 @@ def main(argv: list[str] | None = None) -> int:
         with _quiet():
             if argv and argv[0] in TOOLS:
                 tool = import_module(TOOLS[argv[0]]).main
+                if list(inspect.signature(tool).parameters) == ["argv"]:
+                    return tool(argv[1:]) or 0
                 auto_cli(
                     tool,
                     args=argv[1:],
@@ -229,7 +245,8 @@ class RecipeCLI(LightningCLI):
         path, trained = self.checkpoint["class_path"], self.checkpoint["hyper_parameters"]
         given = parser.parse_args(args, defaults=False)[command]
         mend = "leave out the --config or option that says so, or name another checkpoint"
-        if path != config.model.class_path:
+        # A class has several paths: recipes.models.CNN is recipes.models.cnn.CNN.
+        if _import(path) is not _import(config.model.class_path):
             wanted = _name(config.model.class_path)
             raise RecipeError(f"{config.ckpt_path} is another model's: {_name(path)}, not {wanted}; {mend}")
         architecture = inspect.signature(_import(path).__init__).parameters
@@ -332,7 +349,7 @@ class RecipeCLI(LightningCLI):
             _say(f"stopped after epoch {trainer.current_epoch}: {self._own_config().patience} were no better")
         if best := getattr(trainer.checkpoint_callback, "best_model_path", ""):
             model.load_state_dict(read_checkpoint(best)["state_dict"])
-        self._test(f"{seconds:.1f} s training")
+        self._test(f"{seconds:.1f} s training", seconds)
 
     def test(self, model: Recipe, datamodule: MNIST, ckpt_path: str, **_: Any) -> None:
         """Test a checkpoint."""
@@ -342,14 +359,38 @@ class RecipeCLI(LightningCLI):
             raise RecipeError(f"{ckpt_path} does not fit {self._title()}: {_one_line(error)}") from None
         self._test("")
 
-    def _test(self, spent: str) -> None:
+    def _test(self, spent: str, seconds: float | None = None) -> None:
         trainer, model, started = self.trainer, self.model, time.monotonic()
         tested = trainer.limit_test_batches != 0
         if tested:
             trainer.test(model, datamodule=self.datamodule, verbose=False)
             spent = spent or f"{time.monotonic() - started:.1f} s testing"
         if trainer.is_global_zero:
+            self._summarize("test" if tested else "val", seconds)
             self._report(spent, tested)
+
+    def _summarize(self, split: str, seconds: float | None) -> None:
+        """Write ``summary.json``: what the run reached, for programs."""
+        if self.folder == Path():
+            return
+        model, metrics = self.model, self.trainer.callback_metrics
+        monitored = model.monitor.rpartition("/")[2]
+        value = metrics.get(f"{split}/{monitored}")
+        summary = {
+            "recipe": type(model).__name__,
+            "backend": model.hparams["backend"],
+            "seed": model.seed,
+            "split": split,
+            "metric": model.unit if monitored == "loss" else monitored,
+            "value": None if value is None else float(value),
+            "metrics": {name: float(metric) for name, metric in metrics.items()},
+            "training_seconds": seconds,
+            "steps": self.trainer.global_step,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        (self.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
     def _report(self, spent: str, tested: bool) -> None:
         files = [] if self.folder == Path() else self._draw(tested)

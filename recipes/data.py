@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -199,10 +200,10 @@ class MNIST(LightningDataModule):
             x = x.sub_(MEAN).div_(STD)
         return x, labels.long()
 
-    def state_dict(self) -> dict[str, int]:
-        """The seed, so that a resumed run goes on with the same order."""
-        return {"seed": self.seed}
+    def state_dict(self) -> dict[str, Any]:
+        """The seed, so that a resumed run goes on with the same order; and what the pixels are."""
+        return {"seed": self.seed, "normalize": self.normalize}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the checkpoint's seed."""
         self.seed = state_dict["seed"]

@@ -1,9 +1,9 @@
 """The pictures of a run: learning curves, confusion matrix, misread digits."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,7 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
-__all__ = ["draw_confusion", "draw_curves", "draw_digits", "draw_mistakes"]
+if TYPE_CHECKING:
+    from recipes.compare import Comparison
+
+__all__ = [
+    "draw_comparison",
+    "draw_confusion",
+    "draw_curves",
+    "draw_digits",
+    "draw_mistakes",
+    "draw_predictions",
+    "draw_rates",
+]
 
 TRAIN, VALIDATION = "tab:blue", "tab:orange"
 PARTS = ("tab:green", "tab:purple", "tab:brown")
@@ -120,6 +131,127 @@ def draw_mistakes(images: Tensor, true: Tensor, predicted: Tensor, path: Path, m
     axes.axis("off")
     which = f"{len(images)} misread test digits" + (f", the first {shown}" if shown < len(images) else "")
     axes.set_title(f"{which}: true → predicted" if shown else "No test digit was misread")
+    figure.savefig(path, dpi=120)
+
+
+def draw_comparison(found: "Comparison", titles: Mapping[str, str], chaos: float, path: Path) -> None:
+    """Draw two loss curves, how far they are apart, and what a step costs.
+
+    Args:
+        found: the comparison.
+        titles: of the contenders.
+        chaos: the relative difference to mark.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    panels = figure.subplot_mosaic([["curves", "costs"], ["apart", "costs"]])
+    curves, apart, costs = panels["curves"], panels["apart"], panels["costs"]
+    colors: dict[str, str] = {"ours": TRAIN, "eager": VALIDATION, "compile": "tab:green"}
+    for name, style in (("eager", "-"), ("ours", "--")):
+        losses = found.losses[name].numpy()
+        curves.plot(np.arange(1, len(losses) + 1), losses, style, color=colors[name], label=titles[name])
+    curves.set(
+        title=f"{found.name}: loss of each step", ylabel=found.unit, xlabel="training step", yscale="log"
+    )
+    curves.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    curves.yaxis.set_major_formatter("{x:g}")
+    curves.yaxis.set_minor_locator(NullLocator())
+    curves.legend()
+    differences = found.differences().numpy()
+    # What is equal has no place on a logarithmic axis: it is drawn at the lowest.
+    apart.plot(
+        np.arange(1, len(differences) + 1), np.maximum(differences, 1e-9), ".", color="black", markersize=3
+    )
+    first = found.chaos()
+    label = f"{chaos:g}, first exceeded at step {first}" if first else f"{chaos:g}, never exceeded"
+    apart.axhline(chaos, color="tab:red", linewidth=1, label=label)
+    apart.legend(loc="lower right")
+    apart.set(title="Difference of the losses", xlabel="training step", ylabel="fraction of torch.nn's loss")
+    apart.set(yscale="log", ylim=(5e-10, max(1e-1, 2 * float(np.nan_to_num(differences).max()))))
+    names, result = list(found.costs.milliseconds), found.costs
+    tables = {
+        "time (ms)": {name: result.milliseconds[name] for name in names},
+        "saved for\nbackward (MB)": {name: result.saved[name] / 1e6 for name in names},
+        "peak\nmemory (MB)": {name: result.peak[name] / 1e6 for name in names},
+    }
+    width = 0.8 / len(names)
+    for k, name in enumerate(names):
+        shares = [table[name] / max(table["eager"], 1e-9) for table in tables.values()]
+        places = [i + (k - (len(names) - 1) / 2) * width for i in range(len(tables))]
+        bars = costs.bar(places, shares, width, color=colors[name], label=titles[name])
+        costs.bar_label(bars, [f"{table[name]:.3g}" for table in tables.values()], padding=2, fontsize=9)
+    costs.axhline(1, color="black", linewidth=1)
+    costs.set_xticks(range(len(tables)), list(tables))
+    costs.set(title=f"A training step, {result.case}: lower is better", ylabel="fraction of torch.nn's")
+    costs.margins(y=0.25)
+    costs.legend()
+    for axes in (curves, apart):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def draw_rates(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    marks: Mapping[str, float],
+    name: str,
+    unit: str,
+    path: Path,
+) -> None:
+    """Draw the loss against the learning rate.
+
+    Args:
+        rates: of the steps.
+        losses: after those steps; fewer, if they were stopped early.
+        marks: rates to mark, by what they are.
+        name: of the recipe.
+        unit: what the loss is, and its unit.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates[: len(losses)], losses, color=TRAIN)
+    for (what, rate), color in zip(marks.items(), ("tab:red", "tab:green", "gray")):
+        axes.axvline(rate, color=color, linestyle=":")
+        nearest = min(range(len(losses)), key=lambda i: abs(rates[i] - rate))
+        axes.plot(rate, losses[nearest], "o", color=color, label=f"{what}: {rate:.2g}")
+    axes.set(title=f"{name}: loss while the learning rate rises", xscale="log")
+    axes.set(xlabel="learning rate (per step)", ylabel=unit)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def draw_predictions(
+    names: Sequence[str],
+    pictures: Sequence[Tensor],
+    digits: Sequence[Tensor],
+    answers: Sequence[str],
+    path: Path,
+) -> None:
+    """Draw pictures of digits, and beside each what the network saw and said.
+
+    Args:
+        names: of the files.
+        pictures: (H, W) each, brightness from 0 to 1.
+        digits: (28, 28) each, from 0 (drawn white) to 1 (drawn black).
+        answers: what the network said, in a few words.
+        path: the PNG to write.
+    """
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.4 * columns, 2.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, 2 * columns, squeeze=False)
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+    for axes in panels.flat[2 * len(names) :]:
+        axes.axis("off")
+    for i, (name, picture, digit, answer) in enumerate(zip(names, pictures, digits, answers, strict=True)):
+        left, right = panels[i // columns, 2 * (i % columns) : 2 * (i % columns) + 2]
+        left.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
+        left.set_title(name if len(name) < 24 else f"{name[:20]}...", size=9)
+        right.imshow(digit.numpy(), cmap="gray_r", vmin=0, vmax=1)
+        right.set_title(answer.replace(", ", "\n"), size=9)
     figure.savefig(path, dpi=120)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 import manualgrad
 
 from .measure import interleaved, peak_bytes, saved_bytes
-from .networks import NETWORKS, Network
+from .networks import NETWORKS
 from .result import Result
 
-__all__ = ["bench_network", "bench_recipes", "networks_of"]
+__all__ = ["Contender", "bench_network", "bench_recipes", "measure", "networks_of"]
 
 
 class Training(nn.Module):
@@ -31,9 +32,24 @@ class Training(nn.Module):
 
 
 class Contender:
-    """A copy of the network in training; ``backend`` is ours, eager or compile."""
+    """A copy of a module in training, whose output is the loss.
 
-    def __init__(self, backend: str, training: nn.Module, network: Network, batch: tuple[Tensor, Tensor]):
+    Args:
+        backend: ours, eager or compile.
+        training: the module, of torch.nn.
+        optimizer: its name in torch.optim.
+        options: of the optimizer.
+        batch: what the module is called with at each step.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        training: nn.Module,
+        optimizer: str,
+        options: Mapping[str, Any],
+        batch: tuple[Tensor, ...],
+    ):
         self.batch = batch
         self.module = copy.deepcopy(training)
         self.run: Callable[..., Tensor] = self.module
@@ -44,7 +60,7 @@ class Contender:
             optimizers = manualgrad.optim
         elif backend == "compile":
             self.run = torch.compile(self.module)
-        self.optimizer = getattr(optimizers, network.optimizer)(self.module.parameters(), **network.options)
+        self.optimizer = getattr(optimizers, optimizer)(self.module.parameters(), **options)
 
     def forward(self) -> Tensor:
         return self.run(*self.batch)
@@ -89,7 +105,10 @@ def bench_network(
     shape = (batch_size or network.shape[0], *network.shape[1:])
     batch = torch.randn(shape), torch.randint(10, shape[:1])
     training = Training(network.build())
-    contenders = {backend: Contender(backend, training, network, batch) for backend in ("ours", *against)}
+    contenders = {
+        backend: Contender(backend, training, network.optimizer, network.options, batch)
+        for backend in ("ours", *against)
+    }
     losses = {backend: [contender.step() for _ in range(2)] for backend, contender in contenders.items()}
     farthest = 0.0
     for backend, values in losses.items():
@@ -98,19 +117,25 @@ def bench_network(
             farthest = max(farthest, difference)
             if not difference < network.agree:
                 raise RuntimeError(f"{name}: the loss of ours is {ours}, but {theirs} of {backend}")
+    case = f"batch {'x'.join(map(str, shape))} {network.optimizer}"
+    result = measure(name, case, contenders, seconds)
+    saved = result.saved
+    shares = ", ".join(f"{saved['ours'] / max(1, saved[b]):.2f} of {b}" for b in against)
+    return result._replace(note=f"losses agree to {farthest:.0e}; saved {shares}")
+
+
+def measure(name: str, case: str, contenders: Mapping[str, Contender], seconds: float = 0.5) -> Result:
+    """Measure training steps of contenders, side by side."""
     times = interleaved({backend: c.step for backend, c in contenders.items()}, seconds=seconds)
-    saved = {
-        backend: saved_bytes(c.forward, [*c.module.parameters(), *c.module.buffers(), *batch])
-        for backend, c in contenders.items()
-    }
     return Result(
         name,
-        f"batch {'x'.join(map(str, shape))} {network.optimizer}",
+        case,
         {backend: 1e3 * t for backend, t in times.items()},
-        saved,
+        {
+            backend: saved_bytes(c.forward, [*c.module.parameters(), *c.module.buffers(), *c.batch])
+            for backend, c in contenders.items()
+        },
         {backend: c.peak() for backend, c in contenders.items()},
-        f"losses agree to {farthest:.0e}; saved "
-        + ", ".join(f"{saved['ours'] / max(1, saved[b]):.2f} of {b}" for b in against),
     )
 
 
