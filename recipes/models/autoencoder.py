@@ -18,7 +18,7 @@ def perceptron(sizes: list[int]) -> nn.Sequential:
 
 
 class Autoencoder(Recipe):
-    """784 pixels in [0, 1] to a code, and back; trained by the mean squared error of a pixel.
+    """784 pixels in [0, 1] to a code of a few numbers, and back; trained by mean squared error.
 
     Hinton, Salakhutdinov 2006, doi:10.1126/science.1127647.
 

@@ -10,7 +10,7 @@ __all__ = ["LeNet5"]
 
 
 class LeNet5(Classifier):
-    """Convolutions and average pooling under tanh, as in LeCun et al. 1998, doi:10.1109/5.726791.
+    """The network of 1998: convolutions and average pooling under tanh (LeCun et al., doi:10.1109/5.726791).
 
     Two simplifications, as nearly everywhere: pooling has no weights of its own, and each map of the second
     convolution sees all of the first, where the paper's leaves out some. The

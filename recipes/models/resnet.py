@@ -47,7 +47,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(Classifier):
-    """A convolution and 2x2 max-pool, stages of residual blocks, the mean over each map, a linear map.
+    """Residual: a convolution, 2x2 max-pool, stages of residual blocks, the mean of each map, a linear map.
 
     Args:
         widths: channels of each stage, which has 14, 7, 4, 2, 1 pixels in height and width.

@@ -87,7 +87,7 @@ class DivergenceFunction(Function):
 
 
 class VAE(Recipe):
-    """Encoder and decoder, fully connected.
+    """A variational autoencoder, fully connected: digits as draws from a distribution over codes.
 
     Pixels in [0, 1] are read as probabilities, and a digit is drawn from them at each look (in validation and
     test with the same draws each time): so -ELBO compares with what the literature calls binarized MNIST.

@@ -45,7 +45,7 @@ class VisionTransformer(nn.Module):
 
 
 class ViT(Classifier):
-    """A small vision transformer: see :class:`VisionTransformer`.
+    """A small vision transformer: the image as a sentence of patches, read by layers of attention.
 
     Args:
         patch: height and width of a patch, in pixels; must divide 28.
