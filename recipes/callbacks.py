@@ -88,6 +88,12 @@ class LastCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to take over: the first epoch writes it anew."""
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the log, too, up to the checkpoint: who goes on from there after a kill has all of it."""
+        for logger in trainer.loggers:
+            logger.save()
+        super().on_train_epoch_end(trainer, pl_module)
+
 
 class StopBetweenSteps(Callback):
     """Let the running step finish on Ctrl-C and SIGTERM, so that ``last.ckpt`` is whole.

@@ -347,7 +347,9 @@ class RecipeCLI(LightningCLI):
                     callbacks.append(BestCheckpoint(self.folder, self.model.monitor, self.model.mode))
                 callbacks.append(LastCheckpoint(self.folder))
         if own.patience and self.subcommand == "fit":
-            callbacks.append(EarlyStopping(self.model.monitor, mode=self.model.mode, patience=own.patience))
+            # An int: the parser's own type for it would make checkpoints that are not weights only.
+            patience = int(own.patience)
+            callbacks.append(EarlyStopping(self.model.monitor, mode=self.model.mode, patience=patience))
         if config.enable_progress_bar is not False:
             tty = sys.stderr.isatty()
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}) if tty else EpochLines())
@@ -363,7 +365,7 @@ class RecipeCLI(LightningCLI):
 
     def _refused(self, error: Exception) -> RecipeError:
         message, given = _one_line(error), self._own_config().trainer
-        if not re.search(r"(?i)device|accelerator|gpu|cuda|xla", message):
+        if not re.search(r"(?i)device|accelerator|gpu|cuda|torch_xla", message):
             return RecipeError(f"--trainer: {message}")
         asked = {name: given[name] for name in ("accelerator", "devices", "strategy")}
         options = " ".join(f"--trainer.{name} {value}" for name, value in asked.items() if value != "auto")

@@ -1,12 +1,13 @@
 """The command line, run as a user would: artifacts, errors, resuming, and the two backends side by side."""
 
 import csv
+import errno
+import os
 import re
 import signal
 import subprocess
 import sys
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 import yaml
 
 from recipes import mnist, models
-from recipes.callbacks import StopBetweenSteps
+from recipes.callbacks import StopBetweenSteps, WholeCheckpoints
 from recipes.classifier import Classifier
 from recipes.cli import RECIPES, expand, main
 from recipes.data import MNIST
@@ -41,6 +42,8 @@ def line(headline: str = ACCURACY) -> re.Pattern[str]:
 
 
 LINE = line()
+TINY = ["mlp", "--model.widths", "[16]", "--data.batch_size", "32", "--trainer.max_epochs", "1"]
+NO_TEST = ["--trainer.limit_test_batches", "0"]
 
 
 @pytest.fixture(scope="session")
@@ -147,36 +150,143 @@ def test_finished_run_can_be_trained_for_longer(run) -> None:
     assert {step: loss for step, loss in rows(resumed, "train/loss").items() if step < 4} == earlier
 
 
-def test_ctrl_c_loses_nothing_and_the_resumed_run_equals_an_unbroken_one(
-    run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "expected", "name"),
+    [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")],
+)
+def test_stopped_run_loses_nothing_and_goes_on_as_an_unbroken_one(
+    run, monkeypatch: pytest.MonkeyPatch, number: int, expected: int, name: str
 ) -> None:
-    _, _, _, unbroken = run("mlp", "--trainer.max_epochs", "2")
+    _, _, _, unbroken = run("mlp", *NO_TEST, "--trainer.max_epochs", "2")
     batch_end = StopBetweenSteps.on_train_batch_end
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
 
     def interrupted(self, trainer, *rest) -> None:
         if trainer.global_step == 6:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         batch_end(self, trainer, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(StopBetweenSteps, "on_train_batch_end", interrupted)
-        status, out, err, broken = run("mlp", "--trainer.max_epochs", "2")
-    assert (status, out) == (130, "")
+        status, out, err, broken = run("mlp", *NO_TEST, "--trainer.max_epochs", "2")
+    assert (status, out) == (expected, "")
     command = re.search(r"python -m recipes (fit --ckpt_path \S+/last.ckpt)", err)
     assert command, err
-    assert "error: stopped by Ctrl-C" in err
+    assert f"error: stopped by {name}" in err
     assert torch.load(broken / "last.ckpt", weights_only=True)["global_step"] == 6
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
     # Lightning logs a step after its last callback, so the step that was stopped after has no row.
     assert sorted(rows(broken, "train/loss")) == list(range(5))
 
-    status, _, err, resumed = run(*command[1].split())
+    status, _, err, resumed = run(*command[1].split(), *NO_TEST)
     assert status == 0, err
     whole, parts = weights(unbroken / "last.ckpt"), weights(resumed / "last.ckpt")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     expected = rows(unbroken, "train/loss")
     del expected[5]
     assert rows(resumed, "train/loss") == expected
+
+
+# Kills its own process before a step, with nothing to warn it.
+KILLED = """
+import os, signal, sys
+from recipes import cli, recipe
+start = recipe.Recipe.on_train_batch_start
+def kill_before_step_6(self, batch, batch_idx):
+    if self.trainer.global_step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    start(self, batch, batch_idx)
+recipe.Recipe.on_train_batch_start = kill_before_step_6
+cli.main(sys.argv[1:])
+"""
+MOVED = ["--data.shift", "2", "--data.rotate", "10", "--data.batch_size", "32", "--trainer.max_epochs", "2"]
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        ["vae", "--model.widths", "[32]", "--model.latent", "4"],
+        ["lstm", "--model.hidden", "8", "--model.layers", "2", "--model.dropout", "0.2"],
+    ],
+    ids=["vae", "lstm"],
+)
+def test_killed_run_loses_an_epoch_and_goes_on_as_an_unbroken_one(run, recipe: list[str]) -> None:
+    # First of all: kernels that are compiled now may round otherwise than those that are loaded.
+    status, _, err, _ = run(*recipe, "--trainer.fast_dev_run", "true", backend="manualgrad")
+    assert status == 0, err
+    _, _, _, unbroken = run(*recipe, *MOVED, *NO_TEST, backend="manualgrad")
+
+    command = [*recipe, *MOVED, *NO_TEST, "--data.root", str(REPOSITORY / "data")]
+    limits = ["--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "1"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *command, *limits, "--trainer.log_every_n_steps", "1"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (folder,) = set(Path("runs").glob("*/*")) - {unbroken}
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 4
+    assert sorted(rows(folder, "train/loss"))[:4] == list(range(4))
+
+    status, _, err, resumed = run("fit", "--ckpt_path", f"{folder}/last.ckpt", *NO_TEST, backend="manualgrad")
+    assert status == 0, err
+    assert "step 4" in err
+    whole, parts = (torch.load(f / "last.ckpt", weights_only=True) for f in (unbroken, resumed))
+    assert whole["global_step"] == parts["global_step"] == 8
+    assert all(
+        torch.equal(whole["state_dict"][name], parts["state_dict"][name]) for name in whole["state_dict"]
+    )
+    for column in ("train/loss", "val/loss"):
+        assert rows(resumed, column) == rows(unbroken, column)
+
+
+def test_checkpoint_is_replaced_by_a_whole_one_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a" / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
+    written = []
+
+    def killed(descriptor: int) -> None:
+        # All is written by now, and where the kill comes, the earlier checkpoint is whole.
+        written.append(os.fstat(descriptor).st_size)
+        assert torch.load(path) == {"epoch": 1}
+        raise SystemExit
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(SystemExit):
+        WholeCheckpoints().save_checkpoint({"epoch": 2}, path)
+    assert written == [path.stat().st_size]
+    assert torch.load(path) == {"epoch": 1}
+    assert list(path.parent.iterdir()) == [path]
+    monkeypatch.undo()
+    WholeCheckpoints().save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path) == {"epoch": 2}
+
+
+def test_full_disk_is_one_line_and_keeps_the_last_checkpoint(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def full(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, out, err, folder = run(*TINY, *NO_TEST, "--trainer.max_epochs", "2")
+    assert (status, out) == (1, "")
+    *_, command, error = err.splitlines()
+    assert command == f"go on with: python -m recipes fit --ckpt_path {folder}/last.ckpt"
+    assert error == (
+        f"error: cannot write to {folder}: No space left on device; make room, or name another place with "
+        "--trainer.default_root_dir"
+    )
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 4
+    assert not list(folder.glob("*.part"))
+    monkeypatch.undo()
 
 
 def test_best_checkpoint_survives_a_resume_that_gets_worse(run) -> None:
@@ -227,10 +337,6 @@ def test_without_validation_the_last_checkpoint_is_tested(run) -> None:
     assert status == 0, err
     assert LINE.fullmatch(out)
     assert not (folder / "best.ckpt").exists()
-
-
-TINY = ["mlp", "--model.widths", "[16]", "--data.batch_size", "32", "--trainer.max_epochs", "1"]
-NO_TEST = ["--trainer.limit_test_batches", "0"]
 
 
 def train(run, *options: str, backend: str = "manualgrad") -> Path:
@@ -474,7 +580,7 @@ def test_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--trainer.accelerator", "gpu"]) == 1
     _, err = capsys.readouterr()
     assert re.fullmatch(
-        r"error: --trainer.accelerator gpu .*--trainer.accelerator cpu works everywhere\n", err
+        r"error: --trainer.accelerator gpu: .*--trainer.accelerator cpu works everywhere\n", err
     )
 
 
@@ -486,7 +592,7 @@ def test_weights_come_from_the_hub_folder_or_are_refused(
 
     import torchvision
 
-    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    monkeypatch.setattr("torch.hub.urlopen", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     options = ["--model.architecture", "squeezenet1_1", "--trainer.fast_dev_run", "true"]
     status, _, err, _ = run("swap_pretrained", *options)
