@@ -88,6 +88,8 @@ PARSER_NOISE = (
     (r"Expected an? <class '(?:[\w.]+\.)?(\w+)'>", r"expected \1"),
     (r"Expected an? typing\.Literal", "expected one of "),
 )
+# The variable by which the processes that Lightning starts learn of the first one's folder.
+RUN_FOLDER = "RECIPES_RUN_FOLDER"
 # A full disk and its like.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -307,11 +309,16 @@ class RecipeCLI(LightningCLI):
         """Lightning's own way, which lets the checkpoint win silently; parse_arguments did it."""
 
     def before_instantiate_classes(self) -> None:
-        """Make the run folder."""
+        """Make the run folder, one for all processes."""
         config = self._own_config()
-        if not config.trainer.fast_dev_run:
-            name = _name(config.model.class_path).lower()
-            self.folder = new_folder(Path(config.trainer.default_root_dir), name)
+        if config.trainer.fast_dev_run:
+            return
+        if rank_zero_only.rank and RUN_FOLDER in os.environ:
+            self.folder = Path(os.environ[RUN_FOLDER])
+            return
+        name = _name(config.model.class_path).lower()
+        self.folder = new_folder(Path(config.trainer.default_root_dir), name)
+        os.environ[RUN_FOLDER] = str(self.folder)
 
     def instantiate_classes(self) -> None:
         """As Lightning does; a ValueError is an option's wrong value."""
@@ -359,6 +366,11 @@ class RecipeCLI(LightningCLI):
         except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
             # What the Trainer's constructor refuses is an option of its own.
             raise self._refused(error) from error
+        if config.sync_batchnorm and trainer.world_size > 1 and trainer.strategy.root_device.type != "cuda":
+            raise RecipeError(
+                "--trainer.sync_batchnorm true: torch synchronizes batch norm on GPUs only; "
+                "leave it out on the CPU"
+            )
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeCheckpoints()
         return trainer
