@@ -29,8 +29,18 @@ HEADLINES = {
     "vae": r"test -ELBO [\d.]+ nats \(Bernoulli likelihood; reconstruction [\d.]+, divergence [\d.]+\)",
 }
 TEST_PICTURES = {"autoencoder": {"reconstructions.png"}, "vae": {"reconstructions.png", "samples.png"}}
-# There is no network to fetch weights by.
-SMALL = {"swap_pretrained": ["--model.weights", "null", "--model.architecture", "squeezenet1_1"]}
+# Quick ones; and there is no network to fetch weights by.
+SMALL = {
+    "autoencoder": ["--model.widths", "[16]"],
+    "cnn": ["--model.widths", "[2, 4]"],
+    "gru": ["--model.hidden", "8"],
+    "lstm": ["--model.hidden", "8"],
+    "mlp": ["--model.widths", "[16]"],
+    "resnet": ["--model.widths", "[2, 4]"],
+    "swap_pretrained": ["--model.weights", "null", "--model.architecture", "squeezenet1_1"],
+    "vae": ["--model.widths", "[16]"],
+    "vit": ["--model.width", "8", "--model.depth", "1"],
+}
 
 
 def line(headline: str = ACCURACY) -> re.Pattern[str]:
@@ -132,15 +142,19 @@ def test_recipe_then_test_of_its_checkpoint(run, name: str) -> None:
 
 
 def test_same_seed_same_weights_other_seed_other_weights(run) -> None:
-    folders = [run("mlp", "--trainer.max_epochs", "1", "--seed_everything", seed)[3] for seed in "112"]
+    folders = [
+        run(*TINY, *NO_TEST, "--trainer.max_epochs", "1", "--seed_everything", seed)[3] for seed in "112"
+    ]
     first, same, other = (weights(folder / "last.ckpt") for folder in folders)
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
 def test_finished_run_can_be_trained_for_longer(run) -> None:
-    _, _, _, half = run("mlp", "--trainer.max_epochs", "1")
-    status, _, err, resumed = run("fit", "--ckpt_path", f"{half}/last.ckpt", "--trainer.max_epochs", "2")
+    _, _, _, half = run(*TINY, *NO_TEST, "--trainer.max_epochs", "1")
+    status, _, err, resumed = run(
+        "fit", "--ckpt_path", f"{half}/last.ckpt", *NO_TEST, "--trainer.max_epochs", "2"
+    )
     assert status == 0, err
     assert f"going on from {half}/last.ckpt, step 4" in err
     assert resumed != half
@@ -157,7 +171,7 @@ def test_finished_run_can_be_trained_for_longer(run) -> None:
 def test_stopped_run_loses_nothing_and_goes_on_as_an_unbroken_one(
     run, monkeypatch: pytest.MonkeyPatch, number: int, expected: int, name: str
 ) -> None:
-    _, _, _, unbroken = run("mlp", *NO_TEST, "--trainer.max_epochs", "2")
+    _, _, _, unbroken = run(*TINY, *NO_TEST, "--trainer.max_epochs", "2")
     batch_end = StopBetweenSteps.on_train_batch_end
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
 
@@ -168,7 +182,7 @@ def test_stopped_run_loses_nothing_and_goes_on_as_an_unbroken_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(StopBetweenSteps, "on_train_batch_end", interrupted)
-        status, out, err, broken = run("mlp", *NO_TEST, "--trainer.max_epochs", "2")
+        status, out, err, broken = run(*TINY, *NO_TEST, "--trainer.max_epochs", "2")
     assert (status, out) == (expected, "")
     command = re.search(r"python -m recipes (fit --ckpt_path \S+/last.ckpt)", err)
     assert command, err
@@ -290,19 +304,29 @@ def test_full_disk_is_one_line_and_keeps_the_last_checkpoint(run, monkeypatch: p
 
 
 def test_best_checkpoint_survives_a_resume_that_gets_worse(run) -> None:
-    _, _, _, first = run("mlp", "--trainer.max_epochs", "2")
+    _, _, _, first = run(*TINY, *NO_TEST, "--trainer.max_epochs", "2")
     last = f"{first}/last.ckpt"
-    _, _, err, second = run("fit", "--ckpt_path", last, "--trainer.max_epochs", "3", "--model.lr", "50")
+    _, _, err, second = run(
+        "fit", "--ckpt_path", last, *NO_TEST, "--trainer.max_epochs", "3", "--model.lr", "50"
+    )
     assert "model.lr is 50.0, as given; the checkpoint was trained with 0.005" in err
     one, two = weights(first / "best.ckpt"), weights(second / "best.ckpt")
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_given_learning_rate_wins_over_the_checkpoint(run) -> None:
-    _, _, _, first = run("mlp", "--trainer.max_epochs", "1")
+    _, _, _, first = run(*TINY, *NO_TEST, "--trainer.max_epochs", "1")
     resumed = {}
     for lr in ("0.005", "0.05"):
-        arguments = ["--ckpt_path", f"{first}/last.ckpt", "--trainer.max_epochs", "2", "--model.lr", lr]
+        arguments = [
+            *NO_TEST,
+            "--ckpt_path",
+            f"{first}/last.ckpt",
+            "--trainer.max_epochs",
+            "2",
+            "--model.lr",
+            lr,
+        ]
         status, _, err, folder = run("fit", *arguments)
         assert status == 0
         assert ("as given" in err) == (lr == "0.05")
@@ -312,7 +336,7 @@ def test_given_learning_rate_wins_over_the_checkpoint(run) -> None:
 
 
 def test_checkpoint_of_one_backend_runs_on_the_other(run) -> None:
-    _, out, _, folder = run("--trainer.max_epochs", "1")
+    _, out, _, folder = run(*TINY)
     status, again, err, _ = run("test", "--ckpt_path", f"{folder}/best.ckpt", backend="manualgrad")
     assert status == 0, err
     assert "backend is manualgrad, as given; the checkpoint was trained with torch" in err
@@ -326,14 +350,14 @@ def test_fast_dev_run_writes_nothing(run) -> None:
 
 
 def test_test_set_can_be_left_alone(run) -> None:
-    status, out, _, folder = run("--trainer.max_epochs", "1", "--trainer.limit_test_batches", "0")
+    status, out, _, folder = run(*TINY, *NO_TEST)
     assert status == 0
     assert "validation accuracy" in out
     assert not (folder / "confusion.png").exists()
 
 
 def test_without_validation_the_last_checkpoint_is_tested(run) -> None:
-    status, out, err, folder = run("mlp", "--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0")
+    status, out, err, folder = run(*TINY, "--trainer.limit_val_batches", "0")
     assert status == 0, err
     assert LINE.fullmatch(out)
     assert not (folder / "best.ckpt").exists()
@@ -468,7 +492,9 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"python -m recipes {part}" in out for part in ("mlp", "fit --config", "test --ckpt_path"))
     assert main(["fit", "--help"]) == 0
     out, _ = capsys.readouterr()
-    assert all(option in out for option in ("--model.lr", "--data.root", "--trainer.max_epochs", "--backend"))
+    assert all(
+        o in out for o in ("--model", "--data.root", "--trainer.max_epochs", "--backend", "--patience")
+    )
 
 
 @pytest.fixture
@@ -614,7 +640,7 @@ def test_weights_come_from_the_hub_folder_or_are_refused(
 
 @pytest.mark.parametrize(("option", "value"), [("--config", "mlp"), ("--model.widths", "[4]")])
 def test_checkpoint_of_another_model_is_refused(run, option: str, value: str) -> None:
-    _, _, _, folder = run("--trainer.max_epochs", "1")
+    _, _, _, folder = run("cnn", "--model.widths", "[2]", "--data.batch_size", "32", *NO_TEST)
     status, out, err, _ = run("test", "--ckpt_path", f"{folder}/best.ckpt", option, value)
     assert (status, out) == (1, "")
     assert re.fullmatch(
@@ -632,7 +658,7 @@ def test_crash_keeps_the_checkpoint_and_says_how_to_go_on(run, monkeypatch: pyte
 
     monkeypatch.setattr(Classifier, "training_step", failing)
     with pytest.raises(FloatingPointError):
-        run("mlp", "--trainer.max_epochs", "2")
+        run(*TINY, "--trainer.max_epochs", "2")
     (folder,) = Path("runs/mlp").iterdir()
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 5
     assert len(rows(folder, "train/loss")) >= 4
@@ -702,8 +728,7 @@ def losses(name: str, backend: str, root: str, precision: str, steps: int, **cha
     ("name", "precision", "steps", "tolerance", "changed"),
     [
         ("mlp", "32-true", 200, 1e-4, {}),
-        ("mlp", "64-true", 200, 1e-9, {}),
-        ("cnn", "64-true", 200, 1e-9, {}),
+        ("cnn", "64-true", 60, 1e-9, {}),
         # At its own rate cnn is chaotic in float32: torch parts as far from torch with weights changed by
         # 1e-7, as rounding decides which of two almost equal activations is the maximum of its window.
         ("cnn", "32-true", 40, 1e-3, {"lr": 1e-3}),
