@@ -313,7 +313,7 @@ class RecipeCLI(LightningCLI):
         config = self._own_config()
         if config.trainer.fast_dev_run:
             return
-        if rank_zero_only.rank and RUN_FOLDER in os.environ:
+        if getattr(rank_zero_only, "rank", 0) and RUN_FOLDER in os.environ:
             self.folder = Path(os.environ[RUN_FOLDER])
             return
         name = _name(config.model.class_path).lower()

@@ -191,7 +191,7 @@ class MNIST(LightningDataModule):
     def _batches(self, split: str, batch_size: int, seed: int | None = None) -> Batches:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         # Lightning repeats only batches of a DataLoader by itself.
-        repeat = bool(self.trainer and self.trainer.overfit_batches)
+        repeat = bool(getattr(self.trainer, "overfit_batches", 0))
         batches = Batches(
             *self.splits[split], batch_size, seed=seed, repeat=repeat, rank=rank, world_size=world_size
         )

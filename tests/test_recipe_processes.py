@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,15 @@ LIMITS = [
     "--trainer.limit_test_batches=1",
 ]
 TWO = ["--trainer.accelerator", "cpu", "--trainer.strategy", "ddp", "--trainer.devices", "2"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Of processes that compute with formulas, as the tests do: there is no Numba to import."""
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "numba.py").write_text("raise ImportError('left out')")
+    folders = f"{tmp_path / 'without'}:{REPOSITORY}:{REPOSITORY / 'tests'}"
+    return {**os.environ, "PYTHONPATH": folders, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -50,10 +59,24 @@ def newest(root: str) -> Path:
     return max(Path(root).glob("*/*"), key=lambda folder: folder.stat().st_mtime_ns)
 
 
-def launch(*argv: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "recipes", *argv]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT)
+@pytest.fixture
+def launch(environment: dict[str, str]):
+    """Start a command line; what still runs when the test ends is killed."""
+    started = []
+
+    def launch(*argv: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "recipes", *argv]
+        pipe = subprocess.PIPE
+        # A group of its own, of which Lightning's other processes are, too.
+        options = {"text": True, "env": environment, "start_new_session": True}
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, **options))
+        return started[-1]
+
+    yield launch
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
@@ -64,7 +87,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(
-    options: list[str], capsys: pytest.CaptureFixture[str]
+    options: list[str], launch: Callable[..., subprocess.Popen[str]]
 ) -> None:
     options += ["--trainer.max_epochs", "1", "--data.shift", "2"]
     first = launch(*SMALL, *options, *TWO, "--data.batch_size", "16", "--trainer.default_root_dir", "two")
@@ -97,7 +120,9 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     assert len(list(Path("two_of_one").glob("*/*"))) == 1
 
 
-def test_one_process_that_is_told_to_stop_stops_both(options: list[str]) -> None:
+def test_one_process_that_is_told_to_stop_stops_both(
+    options: list[str], launch: Callable[..., subprocess.Popen[str]]
+) -> None:
     endless = ["--trainer.max_epochs", "10000", "--data.batch_size", "16"]
     run = launch(*SMALL, *options, *TWO, *endless)
     for _ in range(600):
@@ -181,8 +206,9 @@ def train(net: torch.nn.Module, rank: int, world: int) -> None:
         optimizer.step()
 
 
-def test_swapped_network_trains_sharded_over_two_processes(tmp_path: Path) -> None:
-    environment = {**ENVIRONMENT, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
+def test_swapped_network_trains_sharded_over_two_processes(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     processes = [
         subprocess.Popen(
             [
