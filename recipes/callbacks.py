@@ -1,6 +1,7 @@
 """What Lightning lacks for a run that loses nothing: checkpoints, Ctrl-C between steps, a log."""
 
-import shutil
+import io
+import os
 import signal
 import sys
 import threading
@@ -9,12 +10,48 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-__all__ = ["BestCheckpoint", "EpochLines", "LastCheckpoint", "StopBetweenSteps"]
+__all__ = ["BestCheckpoint", "EpochLines", "LastCheckpoint", "StopBetweenSteps", "WholeCheckpoints"]
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint beside its place, then rename it: a kill at any moment leaves the earlier one whole.
+
+    Lightning's own writes where temporary files go; if that is another file system, it then copies onto the
+    earlier checkpoint, and half a copy is none.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write ``checkpoint`` to ``path``; OSError leaves what was there."""
+        if "://" in str(path):
+            return super().save_checkpoint(checkpoint, path, storage_options)
+        # Not straight into the file: torch.save words a full disk as an error of its own.
+        data = io.BytesIO()
+        torch.save(checkpoint, data)
+        replace(Path(path), data.getbuffer())
+
+
+def replace(path: Path, data: bytes | memoryview) -> None:
+    """Let the file have this content, all of it or, after an error, none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -37,7 +74,7 @@ class BestCheckpoint(ModelCheckpoint):
         callbacks = torch.load(earlier, map_location="cpu", weights_only=True)["callbacks"]
         if callbacks[self.state_key]["best_model_score"] != score:
             return
-        rank_zero_only(shutil.copyfile)(earlier, own)
+        rank_zero_only(replace)(Path(own), earlier.read_bytes())
         paths = {"dirpath": self.dirpath, "best_model_path": own, "kth_best_model_path": own}
         super().load_state_dict({**state_dict, **paths, "best_k_models": {own: score}})
 
@@ -51,42 +88,64 @@ class LastCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to take over: the first epoch writes it anew."""
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the log, too, up to the checkpoint: who goes on from there after a kill has all of it."""
+        for logger in trainer.loggers:
+            logger.save()
+        super().on_train_epoch_end(trainer, pl_module)
+
 
 class StopBetweenSteps(Callback):
-    """Let the running step finish on Ctrl-C, so that ``last.ckpt`` is whole; the second one stops at once."""
+    """Let the running step finish on Ctrl-C and SIGTERM, so that ``last.ckpt`` is whole.
+
+    The second one stops at once. Of several processes, one that is asked stops all, after the same step.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        SIGTERMException: SIGTERM.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = 0
+        self._handlers: dict[int, Any] = {}
 
-    def _ask(self, *_: Any) -> None:
-        self.asked = True
+    def _ask(self, signum: int, _: Any) -> None:
+        self.asked = signum
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _restore(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+        self._handlers = {}
+
+    def _stop(self) -> None:
+        raise KeyboardInterrupt if self.asked == signal.SIGINT else SIGTERMException(128 + self.asked)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give SIGINT back."""
+        """Give the signals back."""
         self._restore()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over SIGINT, which only the main thread can."""
+        """Take over the signals, which only the main thread can."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._ask)
+            self._handlers = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop here, unless validation and the epoch's checkpoints are next."""
+        if trainer.world_size > 1:
+            asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
+            self.asked = int(trainer.strategy.reduce(asked, reduce_op="max"))
         if self.asked and not trainer.is_last_batch:
-            raise KeyboardInterrupt
+            self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give SIGINT back; stop here if it came in the last epoch's last step."""
+        """Give the signals back; stop here if one came in the last epoch's last step."""
         self._restore()
         if self.asked:
-            raise KeyboardInterrupt
+            self._stop()
 
 
 class EpochLines(ProgressBar):

@@ -2,6 +2,8 @@
 
 import argparse
 import csv
+import difflib
+import errno
 import inspect
 import json
 import logging
@@ -10,7 +12,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import import_module
@@ -18,16 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import ArgumentError, auto_cli
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar, Timer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from recipes.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, StopBetweenSteps
+from recipes.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, StopBetweenSteps, WholeCheckpoints
 from recipes.data import MNIST
 from recipes.mnist import DataError
 from recipes.recipe import Backend, Recipe
@@ -77,6 +82,7 @@ IGNORED_WARNINGS = (
     r"`ModelCheckpoint\(monitor=.*could not find the monitored key",  # a run without validation
     r"GPU available but not used",
     r"MPS available but not used",
+    r"You requested to overfit but enabled .* dataloader shuffling",  # recipes.data repeats its batches
     r"You are trying to `self.log\(\)` but the `self.trainer` reference is not registered",
 )
 
@@ -91,7 +97,14 @@ PARSER_NOISE = (
     ),
     (r"Problem with given class_path '([\w.]+)': Parser key \"([^\"]+)\"", r"--model.\2 of \1"),
     (r"Parser key \"model\": ", ""),
+    (r"Parser key \"([^\"]+)\": ", r"--\1: "),
+    (r"Expected an? <class '(?:[\w.]+\.)?(\w+)'>", r"expected \1"),
+    (r"Expected an? typing\.Literal", "expected one of "),
 )
+# The variable by which the processes that Lightning starts learn of the first one's folder.
+RUN_FOLDER = "RECIPES_RUN_FOLDER"
+# A full disk and its like.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
@@ -107,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command line, ``sys.argv`` without an argument.
 
     Returns:
-        The exit status: 0; 1 for an error, 2 for a wrong command line, 130 after Ctrl-C.
+        The exit status: 0; 1 for an error, 2 for a wrong command line, 130 after Ctrl-C, 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] in (["-h"], ["--help"]):
@@ -136,6 +149,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(error, status=1)
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C", status=130)
+    except SIGTERMException:
+        return _fail("stopped by SIGTERM", status=143)
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else 0
     return 0
@@ -148,7 +163,10 @@ def expand(argv: list[str]) -> list[str]:
         command, rest = "fit", ["--config", command, *rest]
     if command not in COMMANDS:
         known = f"commands: {', '.join((*COMMANDS, *TOOLS))}; recipes: {', '.join(RECIPES)}"
-        raise UsageError(f"{command!r} is no command and no recipe ({known}); see python -m recipes --help")
+        near = nearest(command, (*COMMANDS, *TOOLS, *RECIPES))
+        raise UsageError(
+            f"{command!r} is no command and no recipe{near} ({known}; see python -m recipes --help)"
+        )
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     options.add_argument("-c", "--config", action="append")
     options.add_argument("--ckpt_path")
@@ -158,19 +176,33 @@ def expand(argv: list[str]) -> list[str]:
         raise UsageError(str(error)) from None
     configs = [str(RECIPES.get(config, config)) for config in known.config or []]
     for config in configs:
-        if not Path(config).is_file():
-            raise UsageError(
-                f"--config {config}: no such file; recipes to name or copy: {', '.join(RECIPES)}"
-            )
+        _check_config(config)
     if known.ckpt_path:
         others += ["--ckpt_path", known.ckpt_path]
         beside = Path(known.ckpt_path).parent / "config.yaml"
         configs = configs or [str(beside)] * beside.is_file()
         if not configs:
             others.insert(0, f"--model={read_checkpoint(known.ckpt_path)['class_path']}")
+    elif command == "test" and not configs and not {"-h", "--help"} & {*others}:
+        raise UsageError("test needs --ckpt_path RUN/best.ckpt; a run prints its own when it ends")
     elif command == "fit":
         configs = configs or [str(RECIPES["cnn"])]
     return [command, *(f"--config={config}" for config in configs), *others]
+
+
+def _check_config(path: str) -> None:
+    """Raise UsageError if there is no configuration in the file."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        near, known = nearest(path, RECIPES), ", ".join(RECIPES)
+        raise UsageError(f"--config {path}: no such file{near}; recipes to name or copy: {known}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"--config {path} is no YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"--config {path} has no options like model, data, trainer; recipes/configs has some"
+        )
 
 
 class RecipeCLI(LightningCLI):
@@ -234,9 +266,18 @@ class RecipeCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and settle what the checkpoint says against what was given."""
         assert isinstance(args, list)
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            message = plain(error)
+            raise UsageError(
+                f"{message}{self._suggestion(message)}; options: python -m recipes {args[0]} --help"
+            ) from None
         command = self.config.subcommand
         config = self.config[command]
+        seed = config.seed_everything
+        if type(seed) is int and not 0 <= seed < 2**32:
+            raise UsageError(f"--seed_everything {seed}: give a number from 0 to {2**32 - 1}")
         if config.ckpt_path is None:
             if command == "test":
                 raise UsageError("test needs --ckpt_path RUN/best.ckpt; a run prints its own when it ends")
@@ -263,39 +304,57 @@ class RecipeCLI(LightningCLI):
             else:
                 _say(f"{option} is {wanted}, as given; the checkpoint was trained with {value}")
 
+    def _suggestion(self, message: str) -> str:
+        """The option that one the parser does not know may be meant to be."""
+        if unknown := re.search(r"unrecognized arguments: --([^\s=]+)", message):
+            parsers = self._subcommand_parsers.values()
+            options = {key for parser in parsers for key in parser.get_defaults().keys()}  # noqa: SIM118
+            return nearest(unknown[1], options, "--")
+        if unknown := re.search(r"--model\.(\w+): ([\w.]+) has no such option", message):
+            classes = [cls for cls in _import(unknown[2]).__mro__ if issubclass(cls, Recipe)]
+            options = {name for cls in classes for name in inspect.signature(cls.__init__).parameters}
+            return nearest(unknown[1], options - {"self", "options"}, "--model.")
+        return ""
+
     def _parse_ckpt_path(self) -> None:
         """Lightning's own way, which lets the checkpoint win silently; parse_arguments did it."""
 
     def before_instantiate_classes(self) -> None:
-        """Make the run folder."""
+        """Make the run folder, one for all processes."""
         config = self._own_config()
         if config.patience is not None and config.patience < 1:
             raise UsageError(f"--patience {config.patience}: give a number of epochs, at least 1")
-        if not config.trainer.fast_dev_run:
-            name = _name(config.model.class_path).lower()
-            self.folder = new_folder(Path(config.trainer.default_root_dir), name)
+        if config.trainer.fast_dev_run:
+            return
+        if getattr(rank_zero_only, "rank", 0) and RUN_FOLDER in os.environ:
+            self.folder = Path(os.environ[RUN_FOLDER])
+            return
+        name = _name(config.model.class_path).lower()
+        self.folder = new_folder(Path(config.trainer.default_root_dir), name)
+        os.environ[RUN_FOLDER] = str(self.folder)
 
     def instantiate_classes(self) -> None:
         """As Lightning does; a ValueError is an option's wrong value."""
-        trainer = self._own_config().trainer
         try:
             super().instantiate_classes()
         except ValueError as error:
             self._clear_folder()
             raise UsageError(plain(error)) from error
-        except MisconfigurationException as error:
+        except RecipeError:
             self._clear_folder()
-            devices = f"--trainer.accelerator {trainer.accelerator} --trainer.devices {trainer.devices}"
-            raise RecipeError(
-                f"{devices}: {error} With torch {torch.__version__}, this machine has "
-                f"{torch.cuda.device_count()} CUDA GPUs; --trainer.accelerator cpu works everywhere"
-            ) from error
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add loggers, checkpoints, progress and clock, so that no installed package changes them."""
         own, config = self._own_config(), self._get(self.config_init, "trainer")
-        self.timer = Timer()
-        callbacks = [self.timer, StopBetweenSteps()]
+        try:
+            # The Trainer makes none of its own beside this one.
+            self.timer = Timer(config.max_time)
+        except MisconfigurationException:
+            self._clear_folder()
+            wanted = "give days, hours, minutes, seconds, such as 00:00:30:00"
+            raise UsageError(f"--trainer.max_time {config.max_time}: {wanted}") from None
+        callbacks: list[Callback] = [self.timer, StopBetweenSteps()]
         if config.fast_dev_run:
             kwargs["logger"] = False
         else:
@@ -308,12 +367,40 @@ class RecipeCLI(LightningCLI):
                     callbacks.append(BestCheckpoint(self.folder, self.model.monitor, self.model.mode))
                 callbacks.append(LastCheckpoint(self.folder))
         if own.patience and self.subcommand == "fit":
-            callbacks.append(EarlyStopping(self.model.monitor, mode=self.model.mode, patience=own.patience))
+            stop = EarlyStopping(self.model.monitor, mode=self.model.mode, patience=own.patience)
+            callbacks.append(stop)
         if config.enable_progress_bar is not False:
             tty = sys.stderr.isatty()
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}) if tty else EpochLines())
         config.callbacks = [*(config.callbacks or []), *callbacks]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
+            # What the Trainer's constructor refuses is an option of its own.
+            raise self._refused(error) from error
+        if config.sync_batchnorm and trainer.world_size > 1 and trainer.strategy.root_device.type != "cuda":
+            raise RecipeError(
+                "--trainer.sync_batchnorm true: torch synchronizes batch norm on GPUs only; "
+                "leave it out on the CPU"
+            )
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
+        return trainer
+
+    def _refused(self, error: Exception) -> RecipeError:
+        message, given = _one_line(error), self._own_config().trainer
+        if not re.search(r"(?i)device|accelerator|gpu|cuda|torch_xla", message):
+            return RecipeError(f"--trainer: {message}")
+        asked = {name: given[name] for name in ("accelerator", "devices", "strategy")}
+        options = " ".join(f"--trainer.{name} {value}" for name, value in asked.items() if value != "auto")
+        if "strategy `fsdp` requires a GPU" in message:
+            return RecipeError(
+                f"{options}: Lightning's FSDP needs GPUs; --trainer.strategy ddp works without"
+            )
+        return RecipeError(
+            f"{options}: {message} With torch {torch.__version__}, this machine has "
+            f"{torch.cuda.device_count()} CUDA GPUs; --trainer.accelerator cpu works everywhere"
+        )
 
     def _loggers(self, given: Any, tensorboard: bool) -> list[Logger]:
         root, name, version = self.folder.parent.parent, self.folder.parent.name, self.folder.name
@@ -340,13 +427,18 @@ class RecipeCLI(LightningCLI):
             self._clear_folder()
             if (self.folder / "last.ckpt").is_file():
                 _say(f"go on with: python -m recipes fit --ckpt_path {self.folder}/last.ckpt")
+            if isinstance(error, OSError) and error.errno in UNWRITABLE:
+                raise RecipeError(
+                    f"cannot write {error.filename or f'to {self.folder}'}: {error.strerror}; make room, or "
+                    "name another place with --trainer.default_root_dir"
+                ) from error
             # Lightning turns Ctrl-C into SystemExit.
             if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
         seconds = self.timer.time_elapsed("train")
-        if trainer.current_epoch < (trainer.max_epochs or 0):
-            _say(f"stopped after epoch {trainer.current_epoch}: {self._own_config().patience} were no better")
+        if any(isinstance(c, EarlyStopping) and c.stopped_epoch for c in trainer.early_stopping_callbacks):
+            _say(f"stopped early, after epoch {trainer.current_epoch}: see --patience")
         if best := getattr(trainer.checkpoint_callback, "best_model_path", ""):
             model.load_state_dict(read_checkpoint(best)["state_dict"])
         self._test(f"{seconds:.1f} s training", seconds)
@@ -529,6 +621,12 @@ def plain(error: Exception) -> str:
     for pattern, replacement in PARSER_NOISE:
         message = re.sub(pattern, replacement, message)
     return message
+
+
+def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """A question that suggests the one of ``known`` that ``word`` resembles; "" if none does."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def _import(path: str) -> type:

@@ -29,6 +29,7 @@ class Batches:
         labels: (N,), uint8.
         batch_size: digits per batch and process.
         seed: shuffle, drop the last incomplete batch and yield random numbers; None does none of the three.
+        repeat: draw the same in every epoch.
         rank, world_size: take every ``world_size``-th digit, starting at ``rank``.
     """
 
@@ -39,11 +40,12 @@ class Batches:
         batch_size: int,
         *,
         seed: int | None = None,
+        repeat: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.images, self.labels = images, labels
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.repeat = batch_size, seed, repeat
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self._position = {"epoch": 0, "batch": 0}
@@ -79,7 +81,8 @@ class Batches:
         if self.seed is None:
             order, moves = torch.arange(len(self.labels)), None
         else:
-            generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) & 0xFFFF_FFFF)
+            epoch = 0 if self.repeat else self.epoch
+            generator = torch.Generator().manual_seed(hash((self.seed, epoch)) & 0xFFFF_FFFF)
             order = torch.randperm(len(self.labels), generator=generator)
             moves = torch.rand(len(self.labels), 4, generator=generator) * 2 - 1
         order = order[self.rank :: self.world_size]
@@ -188,7 +191,17 @@ class MNIST(LightningDataModule):
 
     def _batches(self, split: str, batch_size: int, seed: int | None = None) -> Batches:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return Batches(*self.splits[split], batch_size, seed=seed, rank=rank, world_size=world_size)
+        # Lightning repeats only batches of a DataLoader by itself.
+        repeat = bool(getattr(self.trainer, "overfit_batches", 0))
+        batches = Batches(
+            *self.splits[split], batch_size, seed=seed, repeat=repeat, rank=rank, world_size=world_size
+        )
+        if not len(batches):
+            raise ValueError(
+                f"--data.batch_size {batch_size}: {len(batches.labels):,} digits are less than one batch for "
+                f"each of {world_size} processes"
+            )
+        return batches
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
         """Make images (B, 1, 28, 28), moved in training, and int64 labels (B,)."""

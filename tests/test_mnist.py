@@ -251,6 +251,33 @@ def test_interrupted_epoch_goes_on_where_it_was() -> None:
     assert len(indices(resumed)) == 48
 
 
+def test_repeated_epoch_draws_the_same_and_resumes_alike() -> None:
+    first, again, resumed = (numbered(50, 8, seed=1, repeat=True) for _ in range(3))
+    order = indices(first)
+    again.set_epoch(3)
+    assert indices(again) == order
+    # As Lightning does for --trainer.overfit_batches 2: the rest of the epoch is never asked for.
+    for epoch in range(3):
+        first.set_epoch(epoch)
+        iterator = iter(first)
+        assert [int(label) for _ in range(2) for label in next(iterator)[1]] == order[:16]
+    resumed.load_state_dict(first.state_dict())
+    resumed.set_epoch(3)
+    assert indices(resumed) == order
+
+
+@pytest.mark.parametrize("epoch", [0, 4])
+def test_batches_of_all_processes_are_the_batches_of_one(epoch: int) -> None:
+    alone = numbered(50, 8, seed=1)
+    parts = [numbered(50, 4, seed=1, rank=rank, world_size=2) for rank in range(2)]
+    for batches in (alone, *parts):
+        batches.set_epoch(epoch)
+    for whole, *shares in zip(alone, *parts):
+        assert sorted(whole[1].tolist()) == sorted(label for share in shares for label in share[1].tolist())
+        moves = [torch.cat([share[2] for share in shares]), whole[2]]
+        assert torch.equal(*(move.sort(dim=0).values for move in moves))
+
+
 def test_jitter_moves_by_pixels_degrees_and_size() -> None:
     image = torch.zeros(1, 1, 28, 28)
     image[0, 0, 10:14, 6:8] = 1
@@ -287,3 +314,9 @@ def test_transferred_batch_is_normalized_and_only_training_is_augmented(tmp_path
     moved, _ = data.on_after_batch_transfer((IMAGES, LABELS, torch.ones(20, 4)), 0)
     assert moved.shape == x.shape
     assert not torch.equal(moved, x)
+
+
+def test_by_default_no_digit_is_moved_and_pixels_can_stay_between_0_and_1(tmp_path: Path) -> None:
+    data = MNIST(str(tmp_path), normalize=False)
+    x, _ = data.on_after_batch_transfer((IMAGES, LABELS, torch.ones(20, 4)), 0)
+    torch.testing.assert_close(x, IMAGES[:, None] / 255)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..layers import unpooling
 from .row import Layer, Sample
@@ -28,13 +29,18 @@ POOLED = {
 
 def corners(*shape: int) -> Sample:
     """In planes twice as long along each axis, for each element a place in the window that it came from."""
-    axes = len(shape) - 2
-    place = torch.zeros(shape, dtype=torch.int64)
-    for axis, length in enumerate(shape[2:], 2):
-        start = 2 * torch.arange(length).reshape(-1, *(1,) * (axes + 1 - axis))
-        tap = torch.arange(place.numel()).reshape(shape) * 7 // (axis + 1) % 2
-        place = place * 2 * length + start + tap
-    return constant(place)
+
+    # Only when asked for: the planes are large, and every import of manualgrad reads this table.
+    def draw(dtype: torch.dtype) -> Tensor:
+        axes = len(shape) - 2
+        place = torch.zeros(shape, dtype=torch.int64)
+        for axis, length in enumerate(shape[2:], 2):
+            start = 2 * torch.arange(length).reshape(-1, *(1,) * (axes + 1 - axis))
+            tap = torch.arange(place.numel()).reshape(shape) * 7 // (axis + 1) % 2
+            place = place * 2 * length + start + tap
+        return place
+
+    return Sample(shape, draw)
 
 
 def unpooling_of(ndim: int) -> Layer:
