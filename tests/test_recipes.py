@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from recipes import mnist, models
 from recipes.callbacks import StopBetweenSteps, WholeCheckpoints
 from recipes.classifier import Classifier
 from recipes.cli import RECIPES, expand, main
-from recipes.data import MNIST
 
 REPOSITORY = Path(__file__).parent.parent
 ARTIFACTS = {"best.ckpt", "last.ckpt", "config.yaml", "metrics.csv"}
@@ -54,14 +52,6 @@ def line(headline: str = ACCURACY) -> re.Pattern[str]:
 LINE = line()
 TINY = ["mlp", "--model.widths", "[16]", "--data.batch_size", "32", "--trainer.max_epochs", "1"]
 NO_TEST = ["--trainer.limit_test_batches", "0"]
-
-
-@pytest.fixture(scope="session")
-def data_root() -> str:
-    """MNIST in the checkout's own data folder, fetched there once."""
-    root = REPOSITORY / "data"
-    mnist.ensure(root)
-    return str(root)
 
 
 @pytest.fixture(autouse=True)
@@ -557,7 +547,7 @@ def files(tmp_path: Path, data_root: str) -> None:
         ("--trainer.profiler watch", 1, r"--trainer: .*`profiler` .*simple"),
         ("--trainer.precision 12", 2, r"--trainer.precision: expected .*bf16-mixed"),
         ("--trainer.callbacks+=Nosuch", 2, r"--trainer.callbacks: .*Nosuch"),
-        ("--patience 0", 2, r"--patience: .*v>0"),
+        ("--patience 0", 2, r"--patience 0: give a number of epochs, at least 1"),
         (
             "--trainer.strategy fsdp --trainer.accelerator cpu",
             1,
@@ -691,55 +681,3 @@ def test_short_command_lines(argv: list[str], expected: list[str], tmp_path: Pat
     keys = ("global_step", "hyper_parameters", "state_dict")
     torch.save({"class_path": "recipes.models.mlp.MLP", **dict.fromkeys(keys)}, tmp_path / "foreign.ckpt")
     assert expand(argv) == expected
-
-
-def losses(name: str, backend: str, root: str, precision: str, steps: int, **changed) -> torch.Tensor:
-    """Training losses, step by step, of a recipe with its own data, augmentation, optimizer and schedule."""
-    # Not at the top: lightning imports only after recipes.
-    import lightning.pytorch as pl
-
-    pl.seed_everything(1, verbose=False)
-    collected = []
-
-    class Collect(pl.Callback):
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-            collected.append(float(outputs["loss"]))
-
-    config = yaml.safe_load(RECIPES[name].read_text())
-    network = getattr(models, config["model"]["class_path"].rpartition(".")[2])
-    model = network(**{**config["model"]["init_args"], **changed}, backend=backend)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        precision=precision,
-        max_steps=steps,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        callbacks=[Collect()],
-    )
-    trainer.fit(model, datamodule=MNIST(root, **config["data"]))
-    return torch.tensor(collected, dtype=torch.float64)
-
-
-@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.")
-@pytest.mark.parametrize(
-    ("name", "precision", "steps", "tolerance", "changed"),
-    [
-        ("mlp", "32-true", 200, 1e-4, {}),
-        ("cnn", "64-true", 60, 1e-9, {}),
-        # At its own rate cnn is chaotic in float32: torch parts as far from torch with weights changed by
-        # 1e-7, as rounding decides which of two almost equal activations is the maximum of its window.
-        ("cnn", "32-true", 40, 1e-3, {"lr": 1e-3}),
-    ],
-)
-def test_backends_have_the_same_loss_curve(
-    name: str, precision: str, steps: int, tolerance: float, changed: dict, data_root: str
-) -> None:
-    ours, control = (losses(name, b, data_root, precision, steps, **changed) for b in ("manualgrad", "torch"))
-    assert len(ours) == steps
-    if steps == 200:
-        assert control[-20:].mean() < 0.5 * control[:20].mean()
-    assert control[-5:].mean() < control[:5].mean()
-    assert ((ours - control).abs() / control).max() < tolerance
