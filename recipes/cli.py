@@ -42,6 +42,8 @@ COMMANDS = {
 # Commands that train no recipe by themselves: the modules whose function ``main`` they call.
 TOOLS = {
     "sgd_from_scratch": "recipes.sgd_from_scratch",
+    "learning_rate": "recipes.studies.learning_rate",
+    "depth": "recipes.studies.depth",
 }
 USAGE = f"""\
 Train a network on MNIST, test its best checkpoint, draw what it learned.
@@ -52,6 +54,8 @@ Train a network on MNIST, test its best checkpoint, draw what it learned.
   python -m recipes fit --config my.yaml           your own configuration
   python -m recipes fit --ckpt_path RUN/last.ckpt  go on with a run
   python -m recipes test --ckpt_path RUN/best.ckpt  test a checkpoint
+  python -m recipes learning_rate                  study: the same network, rates too small, right, too large
+  python -m recipes depth                          study: gradients that vanish and explode, layer by layer
   python -m recipes fit --help                     all options; of a network: fit --model.help CNN
 """
 # Of jsonargparse 4's, that Lightning calls it in a way that 5 will not have.
@@ -100,21 +104,22 @@ def main(argv: list[str] | None = None) -> int:
     if argv[:1] in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
+    command = argv[0] if argv and argv[0] in TOOLS else "fit"
     try:
         with _quiet():
-            if argv and argv[0] in TOOLS:
-                tool = import_module(TOOLS[argv[0]]).main
+            if command in TOOLS:
+                tool = import_module(TOOLS[command]).main
                 auto_cli(
                     tool,
                     args=argv[1:],
                     as_positional=False,
                     exit_on_error=False,
-                    prog=f"python -m recipes {argv[0]}",
+                    prog=f"python -m recipes {command}",
                 )
             else:
                 RecipeCLI(expand(argv))
     except ArgumentError as error:
-        return _fail(f"{plain(error)}; options: python -m recipes fit --help", status=2)
+        return _fail(f"{plain(error)}; options: python -m recipes {command} --help", status=2)
     except UsageError as error:
         return _fail(error, status=2)
     except (RecipeError, DataError, MisconfigurationException) as error:
@@ -436,8 +441,8 @@ def _make(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def new_folder(root: Path, name: str) -> Path:
-    """Make and return ``root/name/DATE_TIME``, a folder that did not exist.
+def new_folder(root: Path, name: str, option: str = "--trainer.default_root_dir") -> Path:
+    """Make and return ``root/name/DATE_TIME``, a folder that did not exist; ``option`` is how to name ``root``.
 
     Raises:
         RecipeError: it cannot be made.
@@ -453,7 +458,7 @@ def new_folder(root: Path, name: str) -> Path:
             raise RecipeError(f"cannot make the run folder {folder}: {root} is a file") from None
         except OSError as error:
             reason = f"cannot make the run folder {folder}: {error.strerror}"
-            raise RecipeError(f"{reason}; name another place with --trainer.default_root_dir") from None
+            raise RecipeError(f"{reason}; name another place with {option}") from None
         return folder
     raise RecipeError(f"cannot make a run folder in {root / name}")
 
