@@ -442,7 +442,7 @@ def _make(folder: Path) -> None:
 
 
 def new_folder(root: Path, name: str, option: str = "--trainer.default_root_dir") -> Path:
-    """Make and return ``root/name/DATE_TIME``, a folder that did not exist; ``option`` is how to name ``root``.
+    """Make and return ``root/name/DATE_TIME``, a folder that did not exist; ``option`` names another root.
 
     Raises:
         RecipeError: it cannot be made.

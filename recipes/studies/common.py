@@ -42,7 +42,8 @@ def digits(root: Path, split: str, count: int) -> tuple[Tensor, Tensor]:
     except DataError as error:
         raise DataError(str(error).replace("--data.root", "--root")) from None
     images, labels = data.splits[split]
-    return data.on_after_batch_transfer((images[:count], labels[:count]), 0)
+    x, y = data.on_after_batch_transfer((images[:count], labels[:count]), 0)
+    return x, y
 
 
 def batches(count: int, batch_size: int, steps: int, seed: int) -> Tensor:
@@ -81,27 +82,47 @@ def show(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "NaN"
 
 
-def label_lines(axes: Axes, ends: Sequence[tuple[float, str, Any]], gap: float = 0.06) -> None:
-    """Write each line's name right of the axes, at the height of its end, pushed apart where names would touch.
+def label_lines(
+    axes: Axes, ends: Sequence[tuple[float, str, Any]], gap: float = 0.06, left: bool = False
+) -> None:
+    """Write each line's name beside the axes, at the height of its end, pushed apart where names would touch.
 
     Args:
         axes: with its final limits.
         ends: for each line the y at which it ends (outside the limits or NaN: at the top), name and colour.
         gap: least distance of two names, as a fraction of the axes' height.
+        left: write them on the left, not on the right.
     """
     to_axes = axes.transData + axes.transAxes.inverted()
-    x = axes.get_xlim()[1]
-    top = axes.get_ylim()[1]
-    heights = [to_axes.transform((x, min(y, top) if np.isfinite(y) else top))[1] for y, _, _ in ends]
-    order = np.argsort(heights)
-    places = np.clip(np.array(heights)[order], 0, 1)
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + gap)
-    # Whatever was pushed above the top comes down again, and its neighbours with it.
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], 1 - gap * (len(places) - 1 - i))
+    x, top = axes.get_xlim()[1], axes.get_ylim()[1]
+    tips = [to_axes.transform((x, min(y, top) if np.isfinite(y) else top))[1] for y, _, _ in ends]
+    order = np.argsort(tips, kind="stable")
+    places = spread(np.array(tips)[order], gap)
     for place, index in zip(places, order, strict=True):
         _, name, color = ends[index]
-        axes.text(
-            1.015, place, name, color=color, transform=axes.transAxes, va="center", size=11, weight="bold"
+        style = {"transform": axes.transAxes, "color": color}
+        edge, knee = (0, -0.03) if left else (1, 1.03)
+        axes.plot(
+            [edge, knee],
+            [tips[index], place],
+            linewidth=0.8,
+            clip_on=False,
+            scalex=False,
+            scaley=False,
+            **style,
         )
+        side = "right" if left else "left"
+        axes.text(knee, place, f" {name} ", ha=side, va="center", size=11, weight="bold", **style)
+
+
+def spread(tips: np.ndarray, gap: float) -> np.ndarray:
+    """The places nearest to increasing ``tips``, in the sense of least squares, that are ``gap`` apart."""
+    groups: list[tuple[float, int]] = []
+    for i, tip in enumerate(tips):
+        mean, size = tip - i * gap, 1
+        while groups and groups[-1][0] > mean:
+            before, many = groups.pop()
+            mean, size = (before * many + mean * size) / (many + size), many + size
+        groups.append((mean, size))
+    places = np.repeat([mean for mean, _ in groups], [size for _, size in groups])
+    return places + gap * np.arange(len(tips))

@@ -4,54 +4,59 @@ Training repeats one line,
 
     w ← w − α ∂L/∂w
 
-The derivative says which way is down, and how steep it is here. How far to go is nobody's to derive: that is the
-learning rate α, a number to choose. This study trains one small network from the same weights on the same
-batches with many rates, a factor of about 3 apart, and draws what becomes of it.
+The derivative says which way is down, and how steep it is here. How far to go is nobody's to derive: that
+is the learning rate α, a number to choose. This study trains one small network from the same weights on the
+same batches with many rates, a factor of about 3 apart, and draws what becomes of it.
 
-**What to expect.** Near a minimum w* a loss is a parabola, L(w) = L* + ½ κ (w − w*)², whose derivative is
-κ (w − w*). Put it into the line above, and the distance to the minimum is multiplied by the same number every step:
+**What to expect.** Near a minimum w* a loss is a parabola, L(w) = L* + ½ κ (w − w*)², whose derivative is κ
+(w − w*). Put it into the line above, and the distance to the minimum is multiplied by the same number every
+step:
 
     w − w*  ←  (1 − ακ) (w − w*)
 
-    ακ ≪ 1      1 − ακ is almost 1. After T steps (1 − ακ)ᵀ ≈ exp(−ακT) of the distance is left: all of it, unless
-                α is at least about 1/(κT). **Too small: it crawls.**
+    ακ ≪ 1      1 − ακ is almost 1. After T steps (1 − ακ)ᵀ ≈ exp(−ακT) of the distance is left: almost
+                all of it, unless α is at least about 1/(κT). **Too small: it crawls.**
     ακ ≈ 1      the minimum in one step. **Right.**
     1 < ακ < 2  the sign changes: every step lands on the other side, but nearer.
-    ακ > 2      |1 − ακ| > 1: every step lands on the other side, higher up. **Too large: it overshoots**, and since
-                the wall is steeper up there, the next step is larger still: numbers grow until they are inf and NaN.
+    ακ > 2      |1 − ακ| > 1: every step lands on the other side, higher up. **Too large: it overshoots**,
+                and since the wall is steeper up there, the next step is larger still.
 
-A network has a κ for every direction, and they change on the way. The largest sets the limit, α < 2/κ_max; the small
-ones need T steps of the size that this limit leaves. Therefore the best rate is as a rule a little below the one that
-diverges, and rates are tried on a logarithmic scale: what matters is the factor.
+A network has a κ for every direction, and they change on the way. The largest sets the limit, α < 2/κ_max;
+the small ones need T steps of the size that this limit leaves. Therefore the best rate is as a rule a
+little below the one that diverges, and rates are tried on a logarithmic scale: what matters is the factor.
 
-**What is computed.** L₀ is the loss on validation digits before the first step, L_α the one after the last step with
-rate α, and L_best the smallest of them. A rate is
+**What is computed.** L₀ is the loss on validation digits before the first step, L_α the one after the last
+step with rate α, and L_best the smallest of them. A rate is
 
-    right       if it has made at least 90 % of the best rate's progress: L₀ − L_α ≥ 0.9 (L₀ − L_best), and so have
-                all rates between it and the best one
+    right       if it has made at least 90 % of the best rate's progress: L₀ − L_α ≥ 0.9 (L₀ − L_best), and
+                so have all rates between it and the best one
     too small   if it is below these,  too large  if it is above
     diverged    besides, if its loss ended as NaN or inf, or above L₀, where it had begun
 
-If even the best made less than 10 % of the way from L₀ down to 0, none is right: a rate is then too large if it
-diverged, else too small. "Best" means after so many steps: with more of them smaller rates become right.
+If even the best made less than 10 % of the way from L₀ down to 0, none is right: a rate is then too large
+if it diverged, else too small. "Best" means after so many steps: with more of them smaller rates become
+right.
 
 **What to look for in the pictures.**
 
-- ``curves.png``, left: the loss over the steps, a line for each rate. The blue lines hardly move. The green ones fall.
-  A red one jumps up in its first steps; it either comes back late, or leaves the picture, or stays at ln 10 ≈ 2.3, the
-  loss of a network that says "each digit with probability 1/10" whatever it is shown: it was thrown where all its ReLUs
-  are 0, and no derivative comes through them any more.
-- ``curves.png``, right: the loss and the accuracy they end with. From the left, α times 3 is progress times 3; then a
-  valley, not sharp (a factor of 3 matters little there); then a wall.
+- ``curves.png``, left: the loss over the steps, a line for each rate. The blue lines crawl: the smallest
+  rates hardly move. The green ones fall. A red one jumps up in its first steps; it comes back late, or
+  becomes NaN, or stays at ln 10 ≈ 2.3, the loss of a network that says "each digit with probability 1/10"
+  whatever it is shown: it was thrown where all its ReLUs are 0, and no derivative comes through them any
+  more.
+- ``curves.png``, right: the loss and the accuracy they end with. From the left: no progress, then more with
+  every rate; then a valley, not sharp (a factor of 3 matters little there); then a wall.
 - ``valley.png``: a cut through the landscape. From weights w₁ early in training we look along g = ∂L/∂w, at
-  φ(s) = L(w₁ − s g). Gradient descent on this line is s ← s − α φ'(s)/|g|², and its first step goes to s = α. Three
-  rates walk on it: one stays where it is, one gets down, one steps over the valley, up the other wall.
+  φ(s) = L(w₁ − s g). Gradient descent on this line is s ← s − α φ'(s)/|g|², and its first step goes to s =
+  α. Three rates walk on it: one stays where it is, one gets down, one steps over the valley, up the other
+  wall.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +76,7 @@ __all__ = ["Run", "classify", "main"]
 PROGRESS, LEARNED = 0.9, 0.1
 CUT_AFTER = 20
 VALIDATION = 2000
+WORDS = {"too small": "crawls", "right": "gets down", "too large": "overshoots"}
 COLORS = {"too small": "#1f5fa8", "right": "#1a7f37", "too large": "#c62828"}
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 
@@ -114,7 +120,9 @@ def main(
         folder: where to make learning_rate/DATE_TIME, with the pictures and tables.
     """
     for rate in rates:
-        require(math.isfinite(rate) and rate > 0, f"--rates: {rate:g} is no learning rate; give numbers above 0")
+        require(
+            math.isfinite(rate) and rate > 0, f"--rates: {rate:g} is no learning rate; give numbers above 0"
+        )
     rates = sorted(set(rates))
     require(len(rates) > 1, f"--rates {rates}: give at least two different ones, such as [0.01,0.1,1]")
     for name, value in {"steps": steps, "batch_size": batch_size, "width": width}.items():
@@ -134,11 +142,12 @@ def main(
         regions = classify(rates, start, [run.loss for run in runs])
         best = min(runs, key=lambda run: run.loss if math.isfinite(run.loss) else math.inf)
         guide = network(width, seed)
-        train_with(best.rate, guide, *train, chosen[:CUT_AFTER], val)
+        if not diverged(best.loss, start):
+            train_with(best.rate, guide, *train, chosen[:CUT_AFTER], val)
         cut, slope = cut_along_gradient(guide, *train)
         out = new_folder(folder, "learning_rate", "--folder")
         draw_curves(runs, regions, start, out / "curves.png")
-        draw_valley(cut, slope, [runs[i] for i in representatives(runs, regions)], regions, rates, out)
+        draw_valley(cut, slope, dict(zip(rates, regions)), out / "valley.png")
 
     header = ["rate", "region", "diverged", "final_loss", "accuracy"]
     rows = [(r.rate, region, diverged(r.loss, start), r.loss, r.accuracy) for r, region in zip(runs, regions)]
@@ -153,7 +162,12 @@ def network(width: int, seed: int) -> nn.Sequential:
     """Two hidden layers; the same weights for the same seed."""
     torch.manual_seed(seed)
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
+        nn.Flatten(),
+        nn.Linear(784, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, 10),
     )
 
 
@@ -263,14 +277,16 @@ def conclusion(rates: Sequence[float], regions: Sequence[str], best: Run) -> str
     small = [rate for rate, region in zip(rates, regions) if region == "too small"]
     large = [rate for rate, region in zip(rates, regions) if region == "too large"]
     words.append(f"up to {small[-1]:g} it crawls" if small else "none is too small: try smaller ones, too")
-    words.append(f"from {large[0]:g} on it overshoots" if large else "none is too large: try larger ones, too")
+    words.append(
+        f"from {large[0]:g} on it overshoots" if large else "none is too large: try larger ones, too"
+    )
     return "; ".join(words) + "."
 
 
 def draw_curves(runs: Sequence[Run], regions: Sequence[str], start: float, path: Path) -> None:
     """Draw the loss over the steps, and the final loss and accuracy over the rates."""
     figure = Figure(figsize=(16, 7.6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.12, 1))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.12, 1), squeeze=False)[0]
     _draw_losses(left.subplots(), runs, regions, start)
     top, bottom = right.subplots(2, 1, sharex=True)
     rates = np.array([run.rate for run in runs])
@@ -286,7 +302,9 @@ def draw_curves(runs: Sequence[Run], regions: Sequence[str], start: float, path:
         top.scatter(run.rate, height, **marker)
         bottom.scatter(run.rate, 100 * run.accuracy, **marker)
         if not math.isfinite(run.loss):
-            top.annotate("NaN", (run.rate, height), (0, -17), textcoords="offset points", ha="center", size=10)
+            top.annotate(
+                "NaN", (run.rate, height), (0, -17), textcoords="offset points", ha="center", size=10
+            )
     if any(bad):
         top.scatter([], [], marker="X", s=110, color=COLORS["too large"], label="diverged")
         top.legend(loc="lower left")
@@ -306,92 +324,95 @@ def draw_curves(runs: Sequence[Run], regions: Sequence[str], start: float, path:
 def _draw_losses(axes: Axes, runs: Sequence[Run], regions: Sequence[str], start: float) -> None:
     window = max(1, len(runs[0].losses) // 30)
     named, ends, lowest = set(representatives(runs, regions)), [], start
-    lost = [i for i, run in enumerate(runs) if not math.isfinite(run.loss)]
-    named |= set(lost[:1])
+    named |= set([i for i, run in enumerate(runs) if diverged(run.loss, start)][:1])
     for i, (run, region) in enumerate(zip(runs, regions)):
         # A mean over what there is of the last steps, so that the first jumps are not cut off.
         losses = np.array(run.losses)
         means = np.array([losses[max(0, k + 1 - window) : k + 1].mean() for k in range(len(losses))])
         finite = means[np.isfinite(means)]
         lowest = min(lowest, *finite) if len(finite) else lowest
-        style = {"linewidth": 2.8, "zorder": 3} if i in named else {"linewidth": 1.1, "alpha": 0.75}
+        style: dict[str, Any] = (
+            {"linewidth": 2.8, "zorder": 3} if i in named else {"linewidth": 1.1, "alpha": 0.75}
+        )
         color = _shade(run, runs, regions)
         axes.plot(range(1, len(losses) + 1), means, color=color, **style)
-        name = _name(run, region, start, best=i in named)
-        ends.append((means[-1], name if i in named else f"α = {run.rate:g}", color))
-    axes.axhline(CHANCE, color="0.35", linestyle=":", zorder=1)
+        name = f"α = {run.rate:g}"
+        if i in named:
+            word = "diverges" if diverged(run.loss, start) else WORDS[region]
+            name += f"  {region}: {word}"
+        ends.append((means[-1], name, color))
+    axes.axhline(CHANCE, color="0.35", linestyle=":", zorder=1, label="chance: ln 10")
     axes.set(yscale="log", xlim=(0, len(runs[0].losses)), ylim=(0.75 * lowest, 10 * max(start, CHANCE)))
     axes.set(xlabel="training step", ylabel="loss of the batch (nats), running mean")
-    axes.set_title("w ← w − α ∂L/∂w: the loss while training", pad=26)
-    axes.annotate("chance", (0.01, CHANCE), (2, 4), ("axes fraction", "data"), "offset points", size=10)
+    axes.set_title("w ← w − α ∂L/∂w: the loss while training")
+    axes.legend(loc="lower left")
     _plain_log(axes)
     axes.grid(alpha=0.25)
     common.label_lines(axes, ends, gap=0.043)
 
 
-def _name(run: Run, region: str, start: float, best: bool) -> str:
-    if not math.isfinite(run.loss):
-        return f"α = {run.rate:g} too large: diverges"
-    word = {"too small": "too small: crawls", "right": "right", "too large": "too large: overshoots"}[region]
-    return f"α = {run.rate:g} {word}"
-
-
 def draw_valley(
     cut: Callable[[float], float],
     slope: Callable[[float], float],
-    walkers: Sequence[Run],
-    regions: Sequence[str],
-    rates: Sequence[float],
-    folder: Path,
+    regions: Mapping[float, str],
+    path: Path,
     steps: int = 5,
 ) -> None:
-    """Draw φ(s), and the steps of each of ``walkers`` on it, a panel for each."""
-    region_of = dict(zip(rates, regions))
-    far = max(run.rate for run in walkers)
-    walks = {run.rate: _walk(slope, run.rate, steps, within=2 * far) for run in walkers}
-    low = min(0.0, *(s for walk in walks.values() for s in walk[:3]))
-    high = max(s for walk in walks.values() for s in walk[:3])
-    margin = 0.12 * (high - low)
-    grid = np.linspace(max(low, -1.5 * far) - margin, min(high, 1.5 * far) + margin, 121)
+    """Draw φ(s), and the steps on it of a rate of each region, a panel for each.
+
+    The middle one of the small rates, the right one that gets lowest on this line, the first too large.
+    """
+    places = {name: [rate for rate, region in regions.items() if region == name] for name in COLORS}
+    small, right, large = places.values()
+    ends = {rate: cut(_walk(slope, rate, steps)[-1]) for rate in right}
+    walkers = [*small[len(small) // 2 :][:1], *sorted(right, key=ends.__getitem__)[:1], *large[:1]]
+    far = max(walkers)
+    grid = np.linspace(-0.35 * far, 1.2 * far, 121)
     values = np.array([cut(s) for s in grid])
+    start, bottom = cut(0.0), np.nanmin(values)
     figure = Figure(figsize=(5.4 * len(walkers), 5.6), layout="constrained")
-    for axes, run in zip(figure.subplots(1, len(walkers), sharey=True, squeeze=False)[0], walkers):
-        color, walk = COLORS[region_of[run.rate]], walks[run.rate]
+    for axes, rate in zip(figure.subplots(1, len(walkers), sharey=True, squeeze=False)[0], walkers):
+        color, walk = COLORS[regions[rate]], _walk(slope, rate, steps)
         axes.plot(grid, values, color="0.25", linewidth=2.2)
-        seen = [(s, cut(s)) for s in walk if grid[0] <= s <= grid[-1]]
-        for k, (here, there) in enumerate(zip(seen, seen[1:])):
-            bend = {"arrowstyle": "-|>", "color": color, "linewidth": 2, "shrinkA": 5, "shrinkB": 5}
-            axes.annotate("", there, here, arrowprops=bend, zorder=4)
-            axes.annotate(f"{k + 1}", there, (6, 8), textcoords="offset points", color=color, size=10)
-        axes.plot(*zip(*seen), "o", color=color, markersize=9, zorder=5)
-        axes.annotate("start", seen[0], (0, -20), textcoords="offset points", ha="center", size=11)
-        word = {
-            "too small": f"too small: {steps} steps, and hardly moved",
-            "right": "right: down in a few steps",
-            "too large": "too large: over the valley, up the other wall",
-        }[region_of[run.rate]]
-        axes.set_title(f"α = {run.rate:g}\n{word}", color=color, weight="bold")
-        axes.set(xlabel="s: how far along the gradient, in units of g", ylim=_room(values))
+        seen = [(s, cut(s)) for s in walk]
+        seen = seen[: next((k for k, (s, _) in enumerate(seen) if not grid[0] <= s <= grid[-1]), len(seen))]
+        for here, there in pairwise(seen):
+            arrow = {"arrowstyle": "-|>", "color": color, "linewidth": 2, "shrinkA": 4, "shrinkB": 4}
+            if abs(there[0] - here[0]) > 0.03 * far:
+                axes.annotate("", there, here, arrowprops=arrow, zorder=4)
+        axes.plot(*zip(*seen), "o", color=color, markersize=9, alpha=0.8, zorder=5)
+        axes.annotate("start", seen[0], (-8, -6), textcoords="offset points", ha="right", va="top", size=11)
+        gone = 0 if abs(start - bottom) == 0 else (start - seen[-1][1]) / (start - bottom)
+        word = f"after {len(seen) - 1} steps {100 * gone:.0f} % of the way down"
+        if seen[-1][1] > start:
+            word = "over the valley, up the other wall"
+            if len(walk) > len(seen):
+                style = {"ha": "right", "va": "center", "color": color, "size": 11}
+                text = f"the next step goes to s = {walk[len(seen)]:.2g}"
+                axes.annotate(text, seen[-1], (-16, 0), textcoords="offset points", **style)
+        axes.set_title(f"α = {rate:g}, {regions[rate]}:\n{word}", color=color, weight="bold")
+        axes.set(xlabel="s: how far against the gradient, in units of g", ylim=_room(values))
         axes.grid(alpha=0.25)
     figure.axes[0].set_ylabel("loss φ(s) = L(w₁ − s g)  (nats)")
-    figure.savefig(folder / "valley.png", dpi=120)
+    figure.savefig(path, dpi=120)
 
 
-def _walk(slope: Callable[[float], float], rate: float, steps: int, within: float) -> list[float]:
-    # Gradient descent on the line, until it leaves what will be drawn.
+def _walk(slope: Callable[[float], float], rate: float, steps: int) -> list[float]:
+    # Gradient descent on the line.
     walk = [0.0]
     for _ in range(steps):
-        step = rate * slope(walk[-1])
-        if not math.isfinite(step) or abs(walk[-1] - step) > within:
-            break
-        walk.append(walk[-1] - step)
+        walk.append(walk[-1] - rate * slope(walk[-1]))
+        if not math.isfinite(walk[-1]):
+            return walk[:-1]
     return walk
 
 
 def _room(values: np.ndarray) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
     low, high = finite.min(), finite.max()
-    return low - 0.12 * (high - low), high + 0.05 * (high - low)
+    # Never an empty axis: where all rates are tiny, the loss is one number.
+    height = max(high - low, 1e-6 * abs(high))
+    return low - 0.12 * height, high + 0.05 * height
 
 
 def _shade(run: Run, runs: Sequence[Run], regions: Sequence[str]) -> tuple[float, ...]:
