@@ -39,8 +39,9 @@ left, the way the gradient goes.
 - ``learning.png``: the loss after the same number of steps over the depth. Sigmoid alone learns at best
   when shallow; with batch norm or the identity path the depth hardly matters. That the gradient arrives is
   needed, and not enough: the deep ReLU network is slow, since every layer also makes the digits more alike
-  (their angle shrinks from layer to layer: Schoenholz et al. 2017). ln 10 ≈ 2.3 is the loss of saying "each
-  digit with probability 1/10".
+  (the mean cosine of two digits' h goes from 0.29 before layer 1 to 0.97 after layer 32; in the residual
+  network to 0.40; Schoenholz et al. 2017). ln 10 ≈ 2.3 is the loss of saying "each digit with probability
+  1/10".
 """
 
 import math
@@ -279,14 +280,14 @@ def draw_gradients(
     panels[2].legend(loc="lower right", fontsize=11)
     panels[2].set_title("The scale of the weights, before training", size=13)
     for axes in panels:
-        axes.set_xlabel("layer l, from input to output  (the gradient comes from the right)")
+        axes.set_xlabel(r"layer $l$, from input to output (the gradient comes from the right)")
         axes.yaxis.tick_right()
         axes.yaxis.set_major_locator(LogLocator(numticks=14))
         axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_label_position("right")
         axes.tick_params(labelright=True)
+        axes.set_ylabel(r"gradient that arrives, $\Vert\partial L/\partial h_l\Vert$")
         axes.grid(alpha=0.25)
-    panels[2].yaxis.set_label_position("right")
-    panels[2].set_ylabel("gradient that arrives, ‖∂L/∂h_l‖")
     figure.savefig(path, dpi=120)
 
 
