@@ -54,6 +54,8 @@ TOOLS = {
     "predict": "recipes.predict",
     "find_lr": "recipes.find_lr",
     "sgd_from_scratch": "recipes.sgd_from_scratch",
+    "learning_rate": "recipes.studies.learning_rate",
+    "depth": "recipes.studies.depth",
 }
 USAGE = f"""\
 Train a network on MNIST, test its best checkpoint, draw what it learned.
@@ -70,6 +72,8 @@ Train a network on MNIST, test its best checkpoint, draw what it learned.
   python -m recipes compare --config mlp           with torch.nn, side by side: accuracy, losses, time, memory
   python -m recipes find_lr --config mlp           Lightning's learning rate finder
   python -m recipes results                        train all, and write what they reach
+  python -m recipes learning_rate                  study: the same network, rates too small, right, too large
+  python -m recipes depth                          study: gradients that vanish and explode, layer by layer
   python -m recipes fit --help                     all options; of a network: fit --model.help CNN
 """
 # Of jsonargparse 4's, that Lightning calls it in a way that 5 will not have.
@@ -126,10 +130,11 @@ def main(argv: list[str] | None = None) -> int:
     if argv[:1] in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
+    command = argv[0] if argv and argv[0] in TOOLS else "fit"
     try:
         with _quiet():
-            if argv and argv[0] in TOOLS:
-                tool = import_module(TOOLS[argv[0]]).main
+            if command in TOOLS:
+                tool = import_module(TOOLS[command]).main
                 if list(inspect.signature(tool).parameters) == ["argv"]:
                     return tool(argv[1:]) or 0
                 auto_cli(
@@ -137,12 +142,12 @@ def main(argv: list[str] | None = None) -> int:
                     args=argv[1:],
                     as_positional=False,
                     exit_on_error=False,
-                    prog=f"python -m recipes {argv[0]}",
+                    prog=f"python -m recipes {command}",
                 )
             else:
                 RecipeCLI(expand(argv))
     except ArgumentError as error:
-        return _fail(f"{plain(error)}; options: python -m recipes fit --help", status=2)
+        return _fail(f"{plain(error)}; options: python -m recipes {command} --help", status=2)
     except UsageError as error:
         return _fail(error, status=2)
     except (RecipeError, DataError, MisconfigurationException) as error:
@@ -567,8 +572,8 @@ def _make(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def new_folder(root: Path, name: str) -> Path:
-    """Make and return ``root/name/DATE_TIME``, a folder that did not exist.
+def new_folder(root: Path, name: str, option: str = "--trainer.default_root_dir") -> Path:
+    """Make and return ``root/name/DATE_TIME``, a folder that did not exist; ``option`` names another root.
 
     Raises:
         RecipeError: it cannot be made.
@@ -584,7 +589,7 @@ def new_folder(root: Path, name: str) -> Path:
             raise RecipeError(f"cannot make the run folder {folder}: {root} is a file") from None
         except OSError as error:
             reason = f"cannot make the run folder {folder}: {error.strerror}"
-            raise RecipeError(f"{reason}; name another place with --trainer.default_root_dir") from None
+            raise RecipeError(f"{reason}; name another place with {option}") from None
         return folder
     raise RecipeError(f"cannot make a run folder in {root / name}")
 
