@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Checkpoint directory .* exists and is not empty"),
     pytest.mark.filterwarnings("ignore:The number of training batches"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _alone():
+    """Leave no process group behind, nor the variables by which a process knows its place in one."""
+    before = dict(os.environ)
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
 
 
 class Lit(LightningModule):

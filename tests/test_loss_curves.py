@@ -20,6 +20,8 @@ from recipes.data import MNIST
 pytestmark = pytest.mark.kernels
 STEPS = 200
 SMALL = {"batch_size": 16}
+# No network to fetch weights from; and a quicker one than resnet18.
+CHANGED = {"swap_pretrained": {"architecture": "shufflenet_v2_x0_5", "weights": None}}
 
 
 class Enough(Exception):  # noqa: N818
@@ -44,9 +46,7 @@ def losses(
 
     config = yaml.safe_load(RECIPES[name].read_text())
     package, _, model_class = config["model"]["class_path"].rpartition(".")
-    options = config["model"]["init_args"] | (
-        {"weights": None} if "weights" in config["model"]["init_args"] else {}
-    )
+    options = config["model"]["init_args"] | CHANGED.get(name, {})
     model = getattr(importlib.import_module(package), model_class)(**options, backend=backend)
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -69,7 +69,7 @@ def losses(
     [
         ("lenet5", "32-true", STEPS, 1e-5, {}),
         ("gru", "32-true", STEPS, 1e-5, {}),
-        ("vit", "32-true", STEPS, 1e-4, {}),
+        ("vit", "32-true", STEPS, 1e-4, {"batch_size": 32}),
         ("autoencoder", "32-true", STEPS, 1e-5, {}),
         ("vae", "32-true", STEPS, 1e-3, {}),
         ("mlp", "32-true", 50, 1e-5, {}),
@@ -77,7 +77,7 @@ def losses(
         ("lstm", "32-true", 100, 1e-5, {}),
         ("lstm", "64-true", STEPS, 1e-9, SMALL),
         ("cnn", "32-true", 10, 1e-3, {}),
-        ("cnn", "64-true", STEPS, 1e-9, {}),
+        ("cnn", "64-true", STEPS, 1e-9, {"batch_size": 64}),
         ("resnet", "32-true", 10, 1e-3, {}),
         ("resnet", "64-true", STEPS, 1e-6, SMALL),
         ("swap_pretrained", "64-true", STEPS, 1e-6, SMALL),
