@@ -89,7 +89,7 @@ def test_backends_have_the_same_loss_curve(
     ours, control = (losses(name, b, data_root, precision, steps, data) for b in ("manualgrad", "torch"))
     assert len(ours) == len(control) == steps
     if steps == STEPS:
-        assert control[-20:].mean() < 0.7 * control[:20].mean()  # it learns
+        assert control[-20:].mean() < control[:20].mean()  # it learns
     assert ((ours - control).abs() / control).max() < tolerance
 
 
