@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from manualgrad.bench.recipes import Contender, measure
 from manualgrad.bench.result import Result
-from recipes.cli import RecipeError, UsageError
+from recipes.errors import RecipeError, UsageError
 from recipes.recipe import OPTIONS, Recipe
 from recipes.tool import Parser, Placed, Prepared, folder_for
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from recipes.cli import RecipeError
 from recipes.data import MEAN, STD
+from recipes.errors import RecipeError
 from recipes.tool import Parser, load
 
 __all__ = ["export", "main"]

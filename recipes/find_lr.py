@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch.tuner.tuning import Tuner
 
-from recipes.cli import RecipeError, UsageError
+from recipes.errors import RecipeError, UsageError
 from recipes.tool import Parser, Placed, folder_for
 
 __all__ = ["Finder", "main"]

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from recipes.classifier import Classifier
-from recipes.cli import RecipeError
 from recipes.data import MEAN, STD
+from recipes.errors import RecipeError
 from recipes.tool import Parser, load
 
 __all__ = ["main", "prepare", "read_gray"]

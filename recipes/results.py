@@ -113,7 +113,7 @@ def write_table(rows: Sequence[Row], readme: Path) -> None:
     Raises:
         RecipeError: it has no such markers.
     """
-    from recipes.cli import RecipeError
+    from recipes.errors import RecipeError
 
     before, begin, rest = readme.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -169,7 +169,7 @@ def call(command: Sequence[str]) -> int:
 
 def fit_and_test(recipe: str, seed: int, root: str, options: Sequence[str]) -> Row | None:
     """Train a recipe and test its last epoch; None if that failed."""
-    from recipes.cli import new_folder
+    from recipes.run import new_folder
 
     # A folder of its own, so that the runs that follow are the only ones in it.
     folder = new_folder(Path("runs", "results"), recipe)

@@ -6,9 +6,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from recipes.cli import RecipeCLI, RecipeError, UsageError, expand, new_folder, read_checkpoint
-from recipes.cli import _import as import_class
+from recipes.cli import expand
+from recipes.errors import RecipeError, UsageError
 from recipes.recipe import Backend, Recipe
+from recipes.run import RecipeCLI, import_class, new_folder, read_checkpoint
 
 __all__ = ["Parser", "Placed", "Prepared", "folder_for", "load"]
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.cli import main, new_folder
+from recipes.cli import main
+from recipes.run import new_folder
 from recipes.studies import common, depth, learning_rate
 from recipes.studies.learning_rate import classify
 

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 import manualgrad
-from recipes.cli import UsageError
 from recipes.data import MNIST, TRAINING_DIGITS, VALIDATION_DIGITS
+from recipes.errors import UsageError
 from recipes.mnist import DataError
 
 __all__ = ["CHANCE", "batches", "digits", "formulas", "label_lines", "require", "show", "write_csv"]

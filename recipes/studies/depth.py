@@ -58,7 +58,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from torch import Tensor
 
 from manualgrad import nn, optim
-from recipes.cli import new_folder
+from recipes.run import new_folder
 from recipes.studies import common
 from recipes.studies.common import CHANCE, require, show
 
