@@ -184,12 +184,16 @@ def test_conformance_has_every_layer():
 def test_readme_examples(capsys):
     """The README's examples run as they stand there, and print what it says."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    swap, fast, check, _ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    swap, fast, check, _, callbacks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     user = {}
     exec(swap, user)
     assert capsys.readouterr().out.startswith("swapped 52 layers\n")
     exec(fast, user)
     assert capsys.readouterr().out.startswith("fused 17 ")
+    callbacks = callbacks.replace("Trainer(", "Trainer(logger=False, accelerator='cpu', ")
+    exec(callbacks, user)
+    names = {type(callback).__name__ for callback in user["trainer"].callbacks}
+    assert names > {"SwapLayers", "GradientFlow", "ParityMonitor"}
     exec(check, {})
     said = readme.split("    check Square: FAILED\n")[1].split("\n\n")[0].splitlines()
     printed = capsys.readouterr().out.splitlines()
