@@ -119,8 +119,14 @@ class StopBetweenSteps(Callback):
             signal.signal(signum, handler)
         self._handlers = {}
 
-    def _stop(self) -> None:
-        raise KeyboardInterrupt if self.asked == signal.SIGINT else SIGTERMException(128 + self.asked)
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        asked = self.asked
+        if trainer.world_size > 1:
+            # All decide by this number. A signal that comes while they agree on it counts at the next step.
+            given = torch.tensor(asked, device=trainer.strategy.root_device)
+            asked = int(trainer.strategy.reduce(given, reduce_op="max"))
+        if asked:
+            raise KeyboardInterrupt if asked == signal.SIGINT else SIGTERMException(128 + asked)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
@@ -135,17 +141,13 @@ class StopBetweenSteps(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop here, unless validation and the epoch's checkpoints are next."""
-        if trainer.world_size > 1:
-            asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
-            self.asked = int(trainer.strategy.reduce(asked, reduce_op="max"))
-        if self.asked and not trainer.is_last_batch:
-            self._stop()
+        if not trainer.is_last_batch:
+            self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back; stop here if one came in the last epoch's last step."""
         self._restore()
-        if self.asked:
-            self._stop()
+        self._stop_if_asked(trainer)
 
 
 class EpochLines(ProgressBar):

@@ -80,6 +80,5 @@ class Classifier(Recipe):
         logits = self(x)
         loss = self.loss(logits, y)
         predicted = logits.detach().argmax(dim=1)
-        metrics = {f"{stage}/loss": loss, f"{stage}/accuracy": (predicted == y).float().mean()}
-        self.log_dict(metrics, prog_bar=True, batch_size=len(y), sync_dist=stage != "train")
+        self.record(stage, {"loss": loss, "accuracy": (predicted == y).float().mean()}, len(y))
         return loss, predicted

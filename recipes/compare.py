@@ -60,7 +60,7 @@ class Step(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        recipe.log = recipe.log_dict = _log_nothing  # pyright: ignore[reportAttributeAccessIssue]
+        recipe.record = _log_nothing
 
     def forward(self, *batch: Tensor) -> Tensor:
         """The loss of a batch."""

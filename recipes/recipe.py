@@ -119,7 +119,22 @@ class Recipe(LightningModule):
         self._seed(-2, batch_idx)
 
     def _seed(self, *step: int) -> None:
-        torch.manual_seed(hash((self.seed, *step, self.global_rank)) & 0xFFFF_FFFF)
+        seed = hash((self.seed, *step, self.global_rank)) & 0xFFFF_FFFF
+        # torch.manual_seed does this for all devices, with a traceback for each that is not in use: 0.2 ms.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def record(self, stage: str, metrics: dict[str, Tensor], batch_size: int) -> None:
+        """Log ``metrics`` of a batch as ``stage/name``: means over validation or test set, and while training
+        those of the steps that the loggers take, since a call takes Lightning 1 ms.
+        """
+        training = stage == "train"
+        every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+        if training and (self.global_step + 1) % every:
+            return
+        named = {f"{stage}/{name}": value.detach() for name, value in metrics.items()}
+        self.log_dict(named, prog_bar=True, batch_size=batch_size, sync_dist=not training)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the seed, and whose checkpoint it is."""

@@ -78,5 +78,5 @@ class Autoencoder(Recipe):
     def _step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, _ = batch
         loss = self.loss(self(x), x.to(self.dtype))
-        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(x), sync_dist=stage != "train")
+        self.record(stage, {"loss": loss}, len(x))
         return loss

@@ -172,11 +172,8 @@ class VAE(Recipe):
         x = torch.bernoulli(batch[0].to(self.dtype)).flatten(1)
         mean, log_variance = self.encode(x)
         z = self.sample(mean, log_variance, torch.randn_like(mean))
-        metrics = {
-            f"{stage}/reconstruction": self.likelihood(self.decoder(z), x).sum(dim=1).mean(),
-            f"{stage}/divergence": self.divergence(mean, log_variance).mean(),
-        }
-        loss = torch.stack(list(metrics.values())).sum()
-        metrics[f"{stage}/loss"] = loss
-        self.log_dict(metrics, prog_bar=True, batch_size=len(x), sync_dist=stage != "train")
+        reconstruction = self.likelihood(self.decoder(z), x).sum(dim=1).mean()
+        kl = self.divergence(mean, log_variance).mean()
+        loss = reconstruction + kl
+        self.record(stage, {"reconstruction": reconstruction, "divergence": kl, "loss": loss}, len(x))
         return loss
