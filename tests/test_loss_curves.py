@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kernels
 STEPS = 200
 SMALL = {"batch_size": 16}
 # No network to fetch weights from; and a quicker one than resnet18.
-CHANGED = {"swap_pretrained": {"architecture": "shufflenet_v2_x0_5", "weights": None}}
+CHANGED = {"swap_pretrained": {"architecture": "squeezenet1_1", "weights": None}}
 
 
 class Enough(Exception):  # noqa: N818
@@ -72,15 +72,15 @@ def losses(
         ("vit", "32-true", STEPS, 1e-4, {"batch_size": 32}),
         ("autoencoder", "32-true", STEPS, 1e-5, {}),
         ("vae", "32-true", STEPS, 1e-3, {}),
-        ("mlp", "32-true", 50, 1e-5, {}),
+        ("mlp", "32-true", 30, 1e-4, {}),
         ("mlp", "64-true", STEPS, 1e-9, {}),
         ("lstm", "32-true", 100, 1e-5, {}),
         ("lstm", "64-true", STEPS, 1e-9, SMALL),
         ("cnn", "32-true", 10, 1e-3, {}),
         ("cnn", "64-true", STEPS, 1e-9, {"batch_size": 64}),
-        ("resnet", "32-true", 10, 1e-3, {}),
-        ("resnet", "64-true", STEPS, 1e-6, SMALL),
-        ("swap_pretrained", "64-true", STEPS, 1e-6, SMALL),
+        ("resnet", "32-true", 5, 1e-3, {}),
+        ("resnet", "64-true", STEPS, 1e-9, SMALL),
+        ("swap_pretrained", "64-true", STEPS, 1e-9, SMALL),
     ],
 )
 def test_backends_have_the_same_loss_curve(
@@ -89,7 +89,8 @@ def test_backends_have_the_same_loss_curve(
     ours, control = (losses(name, b, data_root, precision, steps, data) for b in ("manualgrad", "torch"))
     assert len(ours) == len(control) == steps
     if steps == STEPS:
-        assert control[-20:].mean() < control[:20].mean()  # it learns
+        # It learns; with random weights the pretrained network has hardly begun to.
+        assert control[-20:].mean() < (0.95 if name == "swap_pretrained" else 0.7) * control[:20].mean()
     assert ((ours - control).abs() / control).max() < tolerance
 
 

@@ -472,7 +472,8 @@ def test_run_ends_when_its_time_is_over(run) -> None:
 @pytest.mark.parametrize("option", ["deterministic", "detect_anomaly"])
 def test_checks_of_torch_change_nothing(run, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # torch's own tables of tests, if this process has imported them, forbid what the Trainer does.
-    monkeypatch.setattr(torch.backends, "__allow_nonbracketed_mutation_flag", True)
+    flags = torch.backends.flags_frozen.__globals__
+    monkeypatch.setitem(flags, "__allow_nonbracketed_mutation_flag", True)
     checked, plain = (weights(train(run, *o) / "last.ckpt") for o in ([f"--trainer.{option}", "true"], []))
     torch.use_deterministic_algorithms(False)
     assert all(torch.equal(checked[name], plain[name]) for name in plain)

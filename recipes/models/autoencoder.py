@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from recipes.recipe import Recipe
+from recipes.redrawer import Redrawer
 
 __all__ = ["Autoencoder", "perceptron"]
 
@@ -17,7 +17,7 @@ def perceptron(sizes: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-class Autoencoder(Recipe):
+class Autoencoder(Redrawer):
     """784 pixels in [0, 1] to a code of a few numbers, and back; trained by mean squared error.
 
     Hinton, Salakhutdinov 2006, doi:10.1126/science.1127647.
@@ -39,7 +39,6 @@ class Autoencoder(Recipe):
         self.decoder = nn.Sequential(*perceptron(sizes[::-1]), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
         self.net = nn.Sequential(self.encoder, self.decoder)
         self.loss = nn.MSELoss()
-        self.shown: tuple[Tensor, Tensor] | None = None
 
     def headline(self, split: str, metrics: dict[str, Tensor]) -> str:
         """The error, and as a root, which has the unit of a pixel."""
@@ -55,25 +54,6 @@ class Autoencoder(Recipe):
         rows = {"digit": x, "drawn again": y, "difference": (y - x).abs()}
         title = f"Digits, squeezed into {self.hparams['code']} numbers and drawn again"
         pictures.draw_digits(rows, folder / "reconstructions.png", title)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Error of one batch; logs it."""
-        return self._step("train", batch)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs the error over the validation set."""
-        self._step("val", batch)
-
-    def on_test_start(self) -> None:
-        """Forget an earlier test."""
-        self.shown = None
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs the error over the test set; keeps what the picture shows."""
-        self._step("test", batch)
-        if self.shown is None:
-            some = batch[0][:10]
-            self.shown = some.cpu(), self(some).cpu()
 
     def _step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, _ = batch

@@ -35,8 +35,8 @@ class RowReader(nn.Module):
         return self.head(outputs[:, -1])
 
 
-class LSTM(Classifier):
-    """A long short-term memory that reads 28 rows (Hochreiter, Schmidhuber 1997).
+class Recurrent(Classifier):
+    """What the recipes have in common that read an image row by row.
 
     Args:
         hidden: size of the state.
@@ -45,21 +45,20 @@ class LSTM(Classifier):
         options: see :class:`~recipes.classifier.Classifier`.
     """
 
-    def __init__(self, hidden: int = 128, layers: int = 1, dropout: float = 0.0, **options: Any) -> None:
-        super().__init__(**options)
-        self.net = RowReader(nn.LSTM, hidden, layers, dropout)
-
-
-class GRU(Classifier):
-    """A gated recurrent unit that reads 28 rows (Cho et al. 2014, arXiv:1406.1078).
-
-    Args:
-        hidden: size of the state.
-        layers: how many are stacked.
-        dropout: probability of dropping a number between stacked layers.
-        options: see :class:`~recipes.classifier.Classifier`.
-    """
+    cell: type[nn.LSTM] | type[nn.GRU]
 
     def __init__(self, hidden: int = 128, layers: int = 1, dropout: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
-        self.net = RowReader(nn.GRU, hidden, layers, dropout)
+        self.net = RowReader(self.cell, hidden, layers, dropout)
+
+
+class LSTM(Recurrent):
+    """A long short-term memory that reads 28 rows (Hochreiter, Schmidhuber 1997)."""
+
+    cell = nn.LSTM
+
+
+class GRU(Recurrent):
+    """A gated recurrent unit that reads 28 rows (Cho et al. 2014, arXiv:1406.1078)."""
+
+    cell = nn.GRU

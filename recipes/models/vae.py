@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from manualgrad.function import Function
 from recipes.models.autoencoder import perceptron
-from recipes.recipe import Recipe
+from recipes.redrawer import Redrawer
 
 __all__ = ["VAE", "DivergenceFunction", "SampleFunction", "divergence", "sample"]
 
@@ -86,7 +86,7 @@ class DivergenceFunction(Function):
         return grad_mean, grad_log_variance
 
 
-class VAE(Recipe):
+class VAE(Redrawer):
     """A variational autoencoder, fully connected: digits as draws from a distribution over codes.
 
     Pixels in [0, 1] are read as probabilities, and a digit is drawn from them at each look (in validation and
@@ -111,7 +111,6 @@ class VAE(Recipe):
         ours = self.hparams["backend"] == "manualgrad"
         self.sample = SampleFunction.apply if ours else sample
         self.divergence = DivergenceFunction.apply if ours else divergence
-        self.shown: tuple[Tensor, Tensor] | None = None
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, (B, latent) each, of the codes of images (B, 1, 28, 28)."""
@@ -148,25 +147,6 @@ class VAE(Recipe):
             digits = self.decode(z.type_as(next(self.parameters()))).cpu().unflatten(0, (10, 10))
         title = "New digits, from codes drawn at random (the darker, the likelier ink)"
         pictures.draw_digits(dict(enumerate(digits)), folder / "samples.png", title)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """-ELBO of one batch; logs it and its parts."""
-        return self._step("train", batch)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs -ELBO and its parts over the validation set."""
-        self._step("val", batch)
-
-    def on_test_start(self) -> None:
-        """Forget an earlier test."""
-        self.shown = None
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs -ELBO and its parts over the test set; keeps what the picture shows."""
-        self._step("test", batch)
-        if self.shown is None:
-            some = batch[0][:10]
-            self.shown = some.cpu(), self(some).cpu()
 
     def _step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         x = torch.bernoulli(batch[0].to(self.dtype)).flatten(1)
