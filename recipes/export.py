@@ -4,6 +4,7 @@ Into a folder beside the checkpoint go ``weights.pt``, the state_dict of the net
 ``program.pt2``, what the recipe computes as a program of ``torch.export``, for any number of images.
 """
 
+import copy
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,21 +32,19 @@ class Forward(nn.Module):
         return self.recipe(x)
 
 
-def export(ckpt_path: str, folder: Path) -> float:
+def export(recipe: nn.Module, folder: Path) -> float:
     """Write ``weights.pt`` and ``program.pt2``, read both back, and compare them with the recipe.
 
     Args:
-        ckpt_path: a checkpoint of a recipe.
+        recipe: trained, of torch.nn's layers.
         folder: where the files go.
 
     Returns:
         The largest difference of an output from the recipe's own, for 5 images.
 
     Raises:
-        RecipeError: the checkpoint is none of a recipe, the folder cannot be written, or what was read back
-            computes something else.
+        RecipeError: the folder cannot be written, or what was read back computes something else.
     """
-    recipe, _ = load(ckpt_path)
     net = getattr(recipe, "net", recipe)
     weights, program = folder / "weights.pt", folder / "program.pt2"
     example = torch.rand(2, 1, 28, 28)
@@ -64,8 +63,8 @@ def export(ckpt_path: str, folder: Path) -> float:
     x = torch.rand(5, 1, 28, 28)
     with torch.no_grad():
         expected, from_program = recipe(x), again(x)
-        # A fresh one, whose weights are not the checkpoint's until they are read.
-        fresh, _ = load(ckpt_path)
+        # Another one, whose weights are zeros until they are read.
+        fresh = copy.deepcopy(recipe)
         other = getattr(fresh, "net", fresh)
         for tensor in (*other.parameters(), *other.buffers()):
             tensor.zero_()
@@ -82,9 +81,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--ckpt_path", required=True, metavar="RUN/best.ckpt")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: RUN/export)")
     arguments = parser.parse_args(argv)
-    folder = arguments.out or Path(arguments.ckpt_path).parent / "export"
-    difference = export(arguments.ckpt_path, folder)
     recipe, checkpoint = load(arguments.ckpt_path)
+    folder = arguments.out or Path(arguments.ckpt_path).parent / "export"
+    difference = export(recipe, folder)
     what = "model.net" if hasattr(recipe, "net") else "model"
     normalized = checkpoint.get("MNIST", {}).get("normalize", True)
     pixels = f"(pixel / 255 - {MEAN}) / {STD}" if normalized else "pixel / 255"

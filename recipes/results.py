@@ -59,15 +59,16 @@ def read(path: Path) -> list[Row]:
 
 def put(row: Row, path: Path) -> None:
     """Write a row into the file, in place of an earlier one of the same recipe and seed."""
+    # Here, because the list of recipes reads the file without Lightning.
+    from recipes.callbacks import replace
+
     rows = {(old.recipe, old.seed): old for old in read(path)}
     rows[row.recipe, row.seed] = row
-    # Renamed when it is whole, so that an interrupt leaves one or the other.
-    whole = path.with_suffix(".new")
-    with whole.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows(rows[key] for key in sorted(rows))
-    whole.replace(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Row._fields)
+    writer.writerows(rows[key] for key in sorted(rows))
+    replace(path, text.getvalue().encode())
 
 
 def reached(rows: Sequence[Row]) -> str:
@@ -124,7 +125,6 @@ def write_table(rows: Sequence[Row], readme: Path) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Train, and write rows and table; the exit status is 1 if a run failed."""
-    # Here, because the list of recipes reads the file without Lightning.
     from recipes.cli import RECIPES
     from recipes.tool import Parser
 
