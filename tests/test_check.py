@@ -52,6 +52,9 @@ def test_strangers_function_passes():
         "dtypes and shapes",
         "layouts",
         "partial gradients",
+        "ties",
+        "tiny probabilities",
+        "half precision",
     ]
 
 
@@ -276,4 +279,4 @@ def test_misuse():
 def test_report_is_readable():
     text = str(manualgrad.check(Square, X, 3.0))
     assert text.splitlines()[0] == "check Square: passed"
-    assert "  gradient           ok" in text.splitlines()
+    assert "  gradient            ok" in text.splitlines()

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from .graph import nodes, patched_backward, random_like, vector_jacobian
 from .report import Row
 from .target import Target
 
 __all__ = ["PROPERTIES"]
 
 STEP = 1e-6  # of central differences, relative to the element where that is larger than 1
+NEAR = 3e-4  # the step near a pole, relative to the element
 RTOL, ATOL = 1e-5, 1e-7  # derivative against central difference
 EXACT = 1e-10  # one way to compute against another, relative to the largest element
 MOST_ELEMENTS = 100  # of an argument that are moved one by one; more are sampled
 MOST_AGAIN = 20  # for the second derivative, where each move costs a backward
+HALVES = (torch.bfloat16, torch.float16)
+ROUNDINGS = (
+    3.5  # of the largest element, by which one operation in half precision may be off the exact gradient
+)
+TINY = 1e-9  # what a probability is made, to see whether backward clamps it
 
 
 def parity(name: str, target: Target, against: Callable | None) -> Row:
@@ -47,8 +54,12 @@ def gradient(name: str, target: Target, against: Callable | None) -> Row:
     inputs = target.tensors()
     outputs = target(inputs)
     directions = random_like(outputs)
-    got = vector_jacobian(outputs, inputs, directions)
     problems, remarks = [], []
+    for k, output in enumerate(outputs):
+        if not output.requires_grad and any(o.requires_grad for o in outputs):
+            directions[k].zero_()
+            remarks.append(f"output {k} requires no gradient and was left out")
+    got = vector_jacobian(outputs, inputs, directions)
     for position, argument in enumerate(target.names):
         places = chosen(inputs[position])
         if len(places) < inputs[position].numel():
@@ -73,7 +84,7 @@ def double_gradient(name: str, target: Target, against: Callable | None) -> Row:
     firsts = gradients(values)
     again = random_like(firsts)
     differentiable = [(f, u) for f, u in zip(firsts, again) if f.requires_grad]
-    if any(type(node).__name__ == "Error" for node in graph(firsts)):  # what once_differentiable leaves there
+    if any(type(node).__name__ == "Error" for node in nodes(firsts)):  # what once_differentiable leaves there
         return Row(
             name, "-", ["backward is marked once_differentiable: it refuses, and is not silently wrong"]
         )
@@ -104,30 +115,34 @@ def batched_gradient(name: str, target: Target, against: Callable | None) -> Row
 
 def dtypes_and_shapes(name: str, target: Target, against: Callable | None) -> Row:
     """Each gradient, as backward returns it, has its input's shape and dtype: autograd hides it if not."""
-    problems, skipped = [], []
-    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+    problems: list[str] = []
+    skipped = []
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         inputs = target.tensors(dtype)
         try:
             outputs = target(inputs)
             directions = random_like(outputs)
         except (RuntimeError, NotImplementedError, TypeError) as error:
-            if dtype == torch.bfloat16:  # not every operation exists for it
-                skipped.append(f"bfloat16 was not tried: {str(error).splitlines()[0]}")
+            if dtype in HALVES:  # not every operation exists for them
+                skipped.append(f"{short(dtype)} was not tried: {first_line(error)}")
                 continue
             raise
-        with recorded_gradients(outputs) as records:
-            vector_jacobian(outputs, inputs, directions)
-        for function, position, expected_shape, expected_dtype, grad in records:
-            what = f"{function}.backward, gradient {position}"
+
+        def watch(cls, position, node, expected, grad):
+            what = f"{cls.__name__}.backward, gradient {position}"
             if grad is None:
-                problems.append(f"{what}: None, but this argument needs a gradient")
-            elif tuple(grad.shape) != expected_shape:
+                return grad  # right for an argument that was not used; else the gradient is wrong
+            if grad.shape != tuple(expected.shape):
                 problems.append(
-                    f"{what}: shape {list(grad.shape)}, but the argument has {list(expected_shape)}"
+                    f"{what}: shape {list(grad.shape)}, but the argument has {list(expected.shape)}"
                 )
-            elif grad.dtype != expected_dtype:
-                problems.append(f"{what}: {grad.dtype}, but the argument has {expected_dtype}")
-    return verdict(name, problems, skipped)
+            elif grad.dtype != expected.dtype:
+                problems.append(f"{what}: {grad.dtype}, but the argument has {expected.dtype}")
+            return grad
+
+        with patched_backward(outputs, watch):
+            vector_jacobian(outputs, inputs, directions)
+    return verdict(name, list(dict.fromkeys(problems)), skipped)
 
 
 def layouts(name: str, target: Target, against: Callable | None) -> Row:
@@ -144,7 +159,7 @@ def layouts(name: str, target: Target, against: Callable | None) -> Row:
                 f"{what}: {p}" for p in differences(target.names, expected, compute(), EXACT, EXACT)
             )
         except Exception as error:
-            problems.append(f"{what}: raises {type(error).__name__}: {str(error).splitlines()[0]}")
+            problems.append(f"{what}: raises {said(error)}")
 
     def backward(directions: list[Tensor]) -> list[Tensor]:
         return vector_jacobian(outputs, inputs, directions, retain_graph=True)
@@ -154,12 +169,16 @@ def layouts(name: str, target: Target, against: Callable | None) -> Row:
         problems.append("backward writes into grad_output")
     strided = [torch.stack([d, d + 1], -1)[..., 0] for d in before]
     compare("non-contiguous grad_output", lambda: backward(strided), expected)
+    compare("transposed grad_output", lambda: backward([reordered(d) for d in before]), expected)
     stride_0 = [torch.ones((), dtype=o.dtype, device=o.device).expand(o.shape) for o in outputs]
     compare(
         "stride-0 grad_output", lambda: backward(stride_0), backward([torch.ones_like(o) for o in outputs])
     )
     spaced = [torch.stack([t, t + 1], -1).detach()[..., 0].requires_grad_() for t in inputs]
     compare("non-contiguous input", lambda: vector_jacobian(target(spaced), spaced, before), expected)
+    if not target.is_random():  # random numbers are drawn in the order of memory
+        turned = [reordered(t.detach()).requires_grad_() for t in inputs]
+        compare("transposed input", lambda: vector_jacobian(target(turned), turned, before), expected)
     return verdict(name, problems)
 
 
@@ -179,7 +198,8 @@ def partial_gradients(name: str, target: Target, against: Callable | None) -> Ro
         live = [(o, d) for o, d in zip(outputs, directions) if o.requires_grad]
         names = [target.names[k] for k in needed]
         if not live:
-            problems.append(f"no output requires a gradient when only {', '.join(names)} do")
+            if any(bool(expected[k].any()) for k in needed):
+                problems.append(f"no output requires a gradient when only {', '.join(names)} do")
             continue
         got = vector_jacobian([o for o, _ in live], wanted, [d for _, d in live])
         problems += prefixed(
@@ -187,6 +207,129 @@ def partial_gradients(name: str, target: Target, against: Callable | None) -> Ro
             differences(names, [expected[k] for k in needed], got, EXACT, EXACT),
         )
     return verdict(name, problems)
+
+
+def ties(name: str, target: Target, against: Callable | None) -> Row:
+    """Where elements are equal, and are moved together, the gradient tells how far the output moves.
+
+    One by one, each of two equal maxima may have any share of the gradient: that they do not both have all
+    of it shows when both move.
+    """
+    values = target.tensors()
+    generator = torch.Generator().manual_seed(0)
+    ways = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in values]
+    problems: list[str] = []
+    tried = 0
+    for what, tie in tying(values):
+        point = [t.detach().requires_grad_() for t in tie(values)]
+        along = tie(ways)
+        try:
+            outputs = target(point)
+        except (RuntimeError, ValueError, IndexError):
+            continue  # the target does not take such values
+        directions = random_like(outputs)
+        directions = [d if o.requires_grad else d.zero_() for o, d in zip(outputs, directions)]
+        grads = vector_jacobian(outputs, point, directions)
+        got = sum((g * w).sum().item() for g, w in zip(grads, along))
+
+        behind, middle, ahead = (
+            sum((o.detach() * d).sum().item() for o, d in zip(target(moved), directions))
+            for step in (-STEP, 0.0, STEP)
+            for moved in [[(t.detach() + step * w).requires_grad_() for t, w in zip(point, along)]]
+        )
+        left, right = (middle - behind) / STEP, (ahead - middle) / STEP
+        expected = (left + right) / 2
+        if not abs(right - left) <= 1e-4 * max(1.0, abs(expected)) or not math.isfinite(got):
+            continue  # a kink, or a pole: no one slope is right
+        tried += 1
+        if not abs(got - expected) <= 1e-4 * max(1.0, abs(expected)):
+            problems.append(
+                f"{what}: moved together, the slope is {expected:.6g}, but backward has {got:.6g}"
+            )
+    if not tried:
+        return Row(name, "-", ["no point with equal elements has a derivative"])
+    return verdict(name, problems)
+
+
+def tying(values: Sequence[Tensor]) -> Iterator[tuple[str, Callable]]:
+    """How to make elements equal: in pairs along each axis, and arguments of one shape with each other."""
+
+    def pairs(axis: int) -> Callable:
+        def tie(tensors):
+            tied = []
+            for t in tensors:
+                if t.dim() > axis and t.shape[-1 - axis] > 1:
+                    index = torch.arange(t.shape[-1 - axis]) // 2 * 2
+                    t = t.detach().index_select(-1 - axis, index.to(t.device))
+                tied.append(t)
+            return tied
+
+        return tie
+
+    for axis in range(max((t.dim() for t in values), default=0)):
+        yield f"elements in equal pairs along axis {-1 - axis}", pairs(axis)
+    if len(values) > 1 and len({t.shape for t in values}) == 1:
+        yield "arguments equal to each other", lambda tensors: [tensors[0].detach().clone() for _ in tensors]
+
+
+def tiny_probabilities(name: str, target: Target, against: Callable | None) -> Row:
+    """Where a probability is almost 0, the gradient is still the derivative: nothing is clamped silently."""
+    values = target.tensors()
+    problems: list[str] = []
+    tried = False
+    for position, value in enumerate(values):
+        if not value.numel() or not bool(((value > 0) & (value < 1)).all()):
+            continue
+        point = [t.detach().requires_grad_() for t in values]
+        with torch.no_grad():
+            point[position].reshape(-1)[::2] = TINY
+        outputs = target(point)
+        if not all(o.isfinite().all() for o in outputs):
+            continue
+        directions = random_like(outputs)
+        directions = [d if o.requires_grad else d.zero_() for o, d in zip(outputs, directions)]
+        got = vector_jacobian(outputs, point, directions)[position]
+        places = [place for place in chosen(value) if place % 2 == 0]
+        left, right = slopes(target, target, point, position, places, directions, near_pole=True)
+        smooth = [k for k, (a, b) in enumerate(zip(left, right)) if abs(b - a) <= 1e-3 * abs(a + b) / 2]
+        if smooth:
+            tried = True
+            places, left, right = ([column[k] for k in smooth] for column in (places, left, right))
+            problems += prefixed(
+                f"at {TINY:.0e}: ",
+                mismatch_at(target.names[position], places, left, right, got, rtol=1e-3)[0],
+            )
+    if not tried:
+        return Row(name, "-", ["no argument lies between 0 and 1"])
+    return verdict(name, problems)
+
+
+def half_precision(name: str, target: Target, against: Callable | None) -> Row:
+    """In half precision the gradient is the exact one, rounded a few times: no long sum is made in half."""
+    problems, remarks = [], []
+    for dtype in HALVES:
+        inputs = target.tensors(dtype)
+        exact = [t.detach().double().requires_grad_() for t in inputs]
+        try:
+            outputs, references = target(inputs), target(exact)
+            operations = [n for n in nodes(outputs) if "Accumulate" not in type(n).__name__]
+            bound = ROUNDINGS * (1 + (len(operations) - len(inputs)) / 2) * torch.finfo(dtype).eps
+            if any(mismatch("output", r, o, 2 * bound, 2 * bound) for r, o in zip(references, outputs)):
+                remarks.append(f"{short(dtype)} was not compared: the output is another one")
+                continue
+            for directions in (random_like(outputs), [d.abs() for d in random_like(outputs, seed=1)]):
+                got = vector_jacobian(outputs, inputs, directions, retain_graph=True)
+                expected = vector_jacobian(
+                    references, exact, [d.double() for d in directions], retain_graph=True
+                )
+                for argument, e, g in zip(target.names, expected, got):
+                    if g.isfinite().all():
+                        problems += prefixed(
+                            f"{short(dtype)}: ", mismatch(argument, e, g.double(), bound, bound)
+                        )
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            remarks.append(f"{short(dtype)} was not tried: {first_line(error)}")
+    return verdict(name, problems, remarks)
 
 
 def guarded(check_property: Callable[[str, Target, Callable | None], Row]) -> Callable:
@@ -198,7 +341,7 @@ def guarded(check_property: Callable[[str, Target, Callable | None], Row]) -> Ca
             try:
                 return check_property(name, target, against)
             except Exception as error:
-                return Row(name, "FAIL", [f"raises {type(error).__name__}: {str(error).splitlines()[0]}"])
+                return Row(name, "FAIL", [f"raises {said(error)}"])
 
     return run
 
@@ -211,7 +354,11 @@ PROPERTIES = {
     "dtypes and shapes": guarded(dtypes_and_shapes),
     "layouts": guarded(layouts),
     "partial gradients": guarded(partial_gradients),
+    "ties": guarded(ties),
+    "tiny probabilities": guarded(tiny_probabilities),
+    "half precision": guarded(half_precision),
 }
+REPEAT_THE_GRADIENT = ("ties", "tiny probabilities", "half precision")  # if it is wrong, they are, too
 
 
 def counterpart(target: Target) -> Callable | None:
@@ -252,24 +399,6 @@ def torchs_twin(module: nn.Module) -> nn.Module | None:
     return twin if changed else None
 
 
-def random_like(tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
-    """Normally distributed tensors with these shapes and dtypes, the same at every call."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    return [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t) for t in tensors]
-
-
-def vector_jacobian(outputs, inputs, directions, **options) -> list[Tensor]:
-    """Σ_k ⟨direction_k, ∂output_k/∂input⟩ for each input; zero where an input is not used."""
-    live = [(o, d) for o, d in zip(outputs, directions) if o.requires_grad]
-    batch = (directions[0].shape[0],) if options.get("is_grads_batched") else ()
-    zeros = [torch.zeros((*batch, *t.shape), dtype=t.dtype, device=t.device) for t in inputs]
-    if not live:
-        return zeros
-    heads, tails = [o for o, _ in live], [d for _, d in live]
-    grads = torch.autograd.grad(heads, list(inputs), tails, allow_unused=True, **options)
-    return [z if g is None else (g.to_dense() if g.is_sparse else g) for z, g in zip(zeros, grads)]
-
-
 def chosen(tensor: Tensor, most: int = MOST_ELEMENTS) -> list[int]:
     """The (flat) elements to move: all, or a sample."""
     if tensor.numel() <= most:
@@ -278,7 +407,9 @@ def chosen(tensor: Tensor, most: int = MOST_ELEMENTS) -> list[int]:
     return sorted(torch.randperm(tensor.numel(), generator=generator)[:most].tolist())
 
 
-def slopes(target, function, values, position, places, directions) -> tuple[list[float], list[float]]:
+def slopes(
+    target, function, values, position, places, directions, near_pole: bool = False
+) -> tuple[list[float], list[float]]:
     """Difference quotients of ⟨directions, function(values)⟩ to the left and right, at each of ``places``."""
     left, right = [], []
     directions = [d.detach() for d in directions]
@@ -291,16 +422,31 @@ def slopes(target, function, values, position, places, directions) -> tuple[list
         moved[position].requires_grad_()
         return [r.detach() for r in function(moved)]
 
+    def quotients(place: int, step: float) -> tuple[float, float]:
+        up, down = evaluate(place, step), evaluate(place, -step)
+        return (
+            sum(((m - w) * d).sum().item() for m, w, d in zip(middle, down, directions)) / step,
+            sum(((u - m) * d).sum().item() for u, m, d in zip(up, middle, directions)) / step,
+        )
+
     middle = evaluate(0, 0.0) if places else []
     for place in places:
-        step = STEP * max(1.0, abs(values[position].detach().reshape(-1)[place].item()))
-        up, down = evaluate(place, step), evaluate(place, -step)
-        right.append(sum(((u - m) * d).sum().item() for u, m, d in zip(up, middle, directions)) / step)
-        left.append(sum(((m - w) * d).sum().item() for m, w, d in zip(middle, down, directions)) / step)
+        x = abs(values[position].detach().reshape(-1)[place].item())
+        before, after = quotients(place, NEAR * x if near_pole else STEP * max(1.0, x))
+        if (
+            not near_pole
+            and 0 < x < 1
+            and not abs(after - before) <= 1e-3 * max(1.0, abs(before + after) / 2)
+        ):
+            before, after = quotients(place, NEAR * x)  # near a pole, as log p has at 0
+        left.append(before)
+        right.append(after)
     return left, right
 
 
-def mismatch_at(argument: str, places, left, right, got: Tensor) -> tuple[list[str], list[str]]:
+def mismatch_at(
+    argument: str, places, left, right, got: Tensor, rtol: float = RTOL
+) -> tuple[list[str], list[str]]:
     """Compare a gradient with difference quotients: what is wrong, and what is to be remarked.
 
     At a kink any value between the two slopes is right. At a jump there is no derivative.
@@ -314,7 +460,7 @@ def mismatch_at(argument: str, places, left, right, got: Tensor) -> tuple[list[s
     kink = apart > 1e-3 * expected.abs().clamp(min=1.0)
     jump = apart * STEP > 1e-3  # what a slope of 1000 would make of a step
     low, high = torch.minimum(left, right) - ATOL, torch.maximum(left, right) + ATOL
-    wrong = ~((got_there - expected).abs() <= ATOL + RTOL * expected.abs())  # so that NaN is wrong
+    wrong = ~((got_there - expected).abs() <= ATOL + rtol * expected.abs())  # so that NaN is wrong
     wrong &= ~(kink & (low <= got_there) & (got_there <= high)) & ~jump
     remarks = []
     if (kink & ~jump).any():
@@ -370,54 +516,22 @@ def verdict(name: str, problems: list[str], remarks: Sequence[str] = ()) -> Row:
     return Row(name, "FAIL", problems) if problems else Row(name, "ok", list(remarks))
 
 
-@contextlib.contextmanager
-def recorded_gradients(outputs: Sequence[Tensor]) -> Iterator[list]:
-    """While open, what the backward of each Python Function in the graph of ``outputs`` returns is recorded.
-
-    The records are (function, position, shape and dtype of the argument, gradient or None), for every
-    argument that needs a gradient. Autograd itself would sum, expand or cast a gradient that does not fit,
-    without a word.
-    """
-    records: list = []
-    originals = {cls: cls.__dict__["backward"] for cls in python_functions(outputs)}
-
-    def record(cls: type, original: Callable) -> Callable:
-        def backward(ctx, *grad_outputs):
-            grads = original(ctx, *grad_outputs)
-            row = grads if isinstance(grads, tuple) else (grads,)
-            edges = [edge for edge in ctx.next_functions if edge[0] is not None]
-            positions = [k for k, needed in enumerate(ctx.needs_input_grad) if needed]
-            for k, (node, number) in zip(positions, edges):
-                expected = node._input_metadata[number]
-                grad = row[k] if k < len(row) else None
-                records.append((cls.__name__, k, tuple(expected.shape), expected.dtype, grad))
-            return grads
-
-        return backward
-
-    for cls, original in originals.items():
-        cls.backward = staticmethod(record(cls, original.__func__))
-    try:
-        yield records
-    finally:
-        for cls, original in originals.items():
-            cls.backward = original
+def short(dtype: torch.dtype) -> str:
+    """Its name: bfloat16."""
+    return str(dtype).removeprefix("torch.")
 
 
-def graph(outputs: Sequence[Tensor]) -> set:
-    """All nodes of the graph behind ``outputs``."""
-    seen: set = set()
-    stack = [o.grad_fn for o in outputs if o.grad_fn is not None]
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            stack.extend(parent for parent, _ in node.next_functions if parent is not None)
-    return seen
+def reordered(tensor: Tensor) -> Tensor:
+    """The same values, with their axes in the opposite order in memory."""
+    axes = list(range(tensor.dim()))[::-1]
+    return tensor.permute(axes).contiguous().permute(axes)
 
 
-def python_functions(outputs: Sequence[Tensor]) -> set[type]:
-    """The classes in the graph of ``outputs`` that define a backward in Python, or the ancestors that do."""
-    forwards = [node._forward_cls for node in graph(outputs) if hasattr(node, "_forward_cls")]
-    own = [[c for c in cls.__mro__ if "backward" in vars(c)] for cls in forwards]
-    return {classes[0] for classes in own if classes[0] is not torch.autograd.Function}
+def first_line(error: Exception) -> str:
+    """Of its message."""
+    return (str(error).splitlines() or [""])[0]
+
+
+def said(error: Exception) -> str:
+    """What it is and says, in a line."""
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")

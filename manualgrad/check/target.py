@@ -31,6 +31,8 @@ class Target:
                 f"check: expected an autograd Function, a module or a callable, but got {what}{hint}"
             )
         self.target: Any = target
+        self._arguments = (tuple(inputs), dict(kwargs))
+        self.length: int | None = None  # of all axes, if it was made square
         self.name = getattr(target, "__name__", None) or type(target).__name__
         self._module = copy.deepcopy(target).double() if isinstance(target, nn.Module) else None
         # Arguments may hold tensors in lists and dicts: each tensor has a name, and its place is remembered.
@@ -51,11 +53,47 @@ class Target:
         """The arguments (and parameters) whose gradients are checked."""
         return list(self._point)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that are no tensors."""
+        own = vars(self.target) if isinstance(self.target, nn.Module) else {}
+        return {**own, **{k: v for k, v in self._leaves.items() if not isinstance(v, Tensor)}}
+
+    def is_random(self) -> bool:
+        """Whether the outputs are others with another seed."""
+        tensors = self.tensors()
+        pairs = zip(self(tensors), self(tensors, seed=SEED + 1))
+        return any(not torch.equal(one, other) for one, other in pairs)
+
+    def square(self) -> Target | None:
+        """The same at arguments cut to one length along all axes, if it takes them."""
+        tensors = [v for v in self._leaves.values() if isinstance(v, Tensor) and v.dim()]
+        lengths = {length for t in tensors for length in t.shape if length > 1}
+        if self._module is not None or len(lengths) < 2:
+            return None
+        shortest = min(lengths)
+
+        def cut(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            return value[tuple(slice(shortest) for _ in value.shape)].contiguous()
+
+        inputs, kwargs = pytree.tree_map(cut, self._arguments)
+        try:
+            target = Target(self.target, inputs, kwargs)
+            target(target.tensors())
+        except Exception:
+            return None
+        target.length = shortest
+        return target
+
     def tensors(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
         """Their values, as leaves that require a gradient."""
         return [t.to(dtype, copy=True).requires_grad_() for t in self._point.values()]
 
-    def __call__(self, tensors: Sequence[Tensor], through: Callable | None = None) -> tuple[Tensor, ...]:
+    def __call__(
+        self, tensors: Sequence[Tensor], through: Callable | None = None, seed: int = SEED
+    ) -> tuple[Tensor, ...]:
         """The floating-point outputs at other values, of the target or of ``through`` in its place.
 
         The random seed and the module's buffers are the same at every call.
@@ -72,7 +110,7 @@ class Target:
         call = self._bind(through, values, dtype)
         devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
         with torch.random.fork_rng(devices):
-            torch.manual_seed(SEED)
+            torch.manual_seed(seed)
             outputs = call(*args, **kwargs)
         leaves = pytree.tree_leaves(outputs)
         real = tuple(o for o in leaves if isinstance(o, Tensor) and o.is_floating_point())

@@ -270,7 +270,7 @@ class ConvTBCCPU(ConvTBCFunction):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, padding: int):
-        return torch.conv_tbc(x, weight, bias, padding)
+        return torch.conv_tbc(x.contiguous(), weight.contiguous(), bias, padding)
 
     @staticmethod
     def backward(ctx, grad_y: Tensor):
@@ -282,7 +282,7 @@ class ConvTBCCPU(ConvTBCFunction):
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             backwards, zero = weight.flip(0).transpose(1, 2), g.new_zeros(channels)
-            grad_x = torch.conv_tbc(g, backwards, zero, length - 1 - ctx.padding)
+            grad_x = torch.conv_tbc(g.contiguous(), backwards.contiguous(), zero, length - 1 - ctx.padding)
         if ctx.needs_input_grad[1]:
             x, grad_weight = x.contiguous(), g.new_empty(ctx.size)
             for k in range(length):

@@ -1,0 +1,160 @@
+"""What is true and what backward says, as matrices: the evidence by which a mistake is named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .graph import leaf_behind, patched_backward, random_like, vector_jacobian
+from .target import Target
+
+__all__ = ["MOST", "Evidence", "alike"]
+
+STEP, NEAR = 1e-6, 3e-4  # of central differences: absolute, and relative to the element near a pole
+MOST = 40_000  # entries of a Jacobian: larger ones are not laid out
+
+
+def alike(a: Tensor, b: Tensor, known: Tensor | None = None, scale: float | None = None) -> bool:
+    """Whether two tensors of one shape agree, as far as a difference quotient can tell, where ``known``."""
+    if a.shape != b.shape:
+        return False
+    if scale is None:
+        scale = max(_largest(a), _largest(b))
+    error = (a - b).abs() <= 1e-7 + 2e-5 * scale
+    return bool((error if known is None else error | ~known).all())
+
+
+class Evidence:
+    """The Jacobians of a target at its point, and what its backward makes of each direction.
+
+    With M elements of all outputs together (the differentiable ones), and for argument k:
+
+    Attributes:
+        directions, answers: three random grad_outputs, flat, and what backward returns for each of them.
+        jacobians[k]: ∂output/∂argument k by central differences, (M, *shape of argument k), float64.
+        known[k]: where the quotients to the left and right agree; elsewhere is a kink.
+        returned[k]: what backward returns for the M directions e_1, ..., e_M, (M, *its shape): the shape
+            that it returned, before autograd sums, casts or refuses it; None if it returned None.
+    """
+
+    def __init__(self, target: Target):
+        self.target = target
+        self.names = target.names
+        self.inputs = target.tensors()
+        self.outputs = target(self.inputs)
+        self.live = [k for k, o in enumerate(self.outputs) if o.requires_grad]
+        self.shapes = [self.outputs[k].shape for k in self.live]
+        self.size = sum(shape.numel() for shape in self.shapes)
+        if self.size * max(t.numel() for t in self.inputs) > MOST:
+            raise ValueError("too large to be laid out")
+        self.output = self.flat([self.outputs[k] for k in self.live]).detach()
+        pairs = [self.jacobian(self.inputs, k) for k in range(len(self.inputs))]
+        self.jacobians, self.known = [J for J, _ in pairs], [known for _, known in pairs]
+        self.returned = self._backward_matrices()
+        self.directions = [self.flat(random_like([self.output], seed=seed)) for seed in range(3)]
+        self.answers = [self.backward(direction) for direction in self.directions]
+
+    @property
+    def out_shape(self) -> torch.Size:
+        """Of the one output, or of all together, flat."""
+        return self.shapes[0] if len(self.shapes) == 1 else torch.Size([self.size])
+
+    def flat(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The outputs one behind the other."""
+        return torch.cat([t.reshape(-1) for t in tensors])
+
+    def unflat(self, vector: Tensor) -> list[Tensor]:
+        """A direction for each output, from one behind the other."""
+        parts = vector.split([shape.numel() for shape in self.shapes])
+        return [part.reshape(shape) for part, shape in zip(parts, self.shapes)]
+
+    def evaluate(self, values: Sequence[Tensor]) -> Tensor:
+        """All outputs at other values, flat."""
+        outputs = self.target([v.detach().requires_grad_() for v in values])
+        return self.flat([outputs[k].detach() for k in self.live]).double()
+
+    def jacobian(self, values: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
+        """∂output/∂argument k at ``values`` by central differences, and where left and right agree."""
+        value, middle = values[k], self.evaluate(values)
+        columns, smooth = [], []
+        for place in range(value.numel()):
+            x = abs(value.detach().reshape(-1)[place].item())
+
+            def quotients(step: float, place: int = place) -> tuple[Tensor, Tensor]:
+                ahead, behind = (
+                    self.evaluate([*values[:k], moved(value, place, s), *values[k + 1 :]])
+                    for s in (step, -step)
+                )
+                right, left = (ahead - middle) / step, (middle - behind) / step
+                return (left + right) / 2, (right - left).abs()
+
+            column, apart = quotients(STEP * max(1.0, x))
+            if 0 < x < 1 and not bool(apart.max() <= 1e-3 * max(1.0, column.abs().max().item())):
+                column, apart = quotients(NEAR * x)
+            columns.append(column)
+            smooth.append(apart <= 1e-3 * column.abs().clamp(min=1.0))
+        shape = (self.size, *value.shape)
+        return torch.stack(columns, -1).reshape(shape), torch.stack(smooth, -1).reshape(shape)
+
+    def backward(self, direction: Tensor) -> list[Any]:
+        """What backward makes of one direction (flat), for each argument."""
+        inputs = self.target.tensors()
+        outputs = self.target(inputs)
+        raw: dict[int, list[Tensor | None]] = {}
+
+        def watch(cls, position, node, expected, grad):
+            # Keep the gradient as it was returned, and give autograd one that it accepts.
+            leaf = leaf_behind(node)
+            index = next((k for k, t in enumerate(inputs) if t is leaf), None)
+            if index is not None:
+                raw.setdefault(index, []).append(grad)
+            if grad is not None and tuple(grad.shape) != tuple(expected.shape):
+                try:
+                    return grad.sum_to_size(expected.shape)
+                except RuntimeError:
+                    return grad.new_zeros(expected.shape)
+            return grad
+
+        heads = [outputs[k] for k in self.live]
+        with patched_backward(heads, watch):
+            passed = vector_jacobian(heads, inputs, self.unflat(direction.to(heads[0])))
+        # Only a gradient that came from one Function, directly, is taken as that one returned it.
+        return [raw[k][0] if len(raw.get(k, [])) == 1 else grad for k, grad in enumerate(passed)]
+
+    def _backward_matrices(self) -> list[Any]:
+        rows = [self.backward(direction) for direction in torch.eye(self.size, dtype=torch.float64)]
+        matrices: list[Any] = []
+        for column in zip(*rows):
+            present = [g.to_dense() if g.is_sparse else g for g in column if g is not None]
+            shapes = {tuple(g.shape) for g in present}
+            matrices.append(
+                torch.stack([g.double() for g in present])
+                if len(present) == self.size and len(shapes) == 1
+                else None
+            )
+        return matrices
+
+    def wrong(self, k: int) -> bool:
+        """Whether backward's gradient of argument k is not the derivative."""
+        returned = self.returned[k]
+        if returned is None:
+            return bool(_largest(self.jacobians[k]) > 1e-7)
+        if not alike(returned, self.jacobians[k], self.known[k]):
+            return True
+        products = [torch.tensordot(d, returned, 1) for d in self.directions]  # as a linear map has it
+        return any(a[k] is None or not alike(a[k], p) for a, p in zip(self.answers, products))
+
+
+def moved(value: Tensor, place: int, step: float) -> Tensor:
+    """A copy of ``value`` with one element changed by ``step``."""
+    copy = value.detach().clone()
+    copy.reshape(-1)[place] += step
+    return copy
+
+
+def _largest(tensor: Tensor) -> float:
+    return tensor.abs().nan_to_num(nan=math.inf).max().item() if tensor.numel() else 0.0

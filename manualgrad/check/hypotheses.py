@@ -1,0 +1,544 @@
+"""Mistakes as equations: each hypothesis says what backward returns if that mistake was made, and compares.
+
+A hypothesis is a function of the evidence and of an argument k, whose gradient is wrong. J is the true
+Jacobian, B what backward returns for each row of the identity, both (M, *shape of the argument) for M
+elements of the output: backward is right if B = J. It returns what it found, in a sentence, or None. They are
+tried in the order of the tables at the end, the special before the general; between the two tables, the
+mistakes of a single operation are tried (:mod:`manualgrad.check.replay`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from .evidence import Evidence, alike
+
+__all__ = ["FIRST", "LAST", "Hypothesis"]
+
+Hypothesis = Callable[[Evidence, int], "str | None"]
+MOST_CHANGED = 200  # elements of all arguments together: for more, derivatives elsewhere would take too long
+
+
+def none_returned(e: Evidence, k: int) -> str | None:
+    """B is None, J is not 0."""
+    return f"None for {e.names[k]}, which needs a gradient" if e.returned[k] is None else None
+
+
+def upstream_ignored(e: Evidence, k: int) -> str | None:
+    """B · g is the same for every g, and not 0."""
+    first, second, _ = (answer[k] for answer in e.answers)
+    if first is None or second is None or not bool(first.any()) or not torch.equal(first, second):
+        return None
+    return f"the gradient of {e.names[k]} is the same whatever grad_output is"
+
+
+def not_linear(e: Evidence, k: int) -> str | None:
+    """B · (g + h) is not B · g + B · h, or B · (−g) is not −B · g."""
+    g, h, _ = e.directions
+    of = {"g": e.answers[0][k], "h": e.answers[1][k]}
+    of |= {"g + h": e.backward(g + h)[k], "-g": e.backward(-g)[k]}
+    if any(value is None for value in of.values()):
+        return None
+    if not alike(of["-g"], -of["g"]):
+        return f"the gradient of {e.names[k]} for -grad_output is not the negative of that for grad_output"
+    if not alike(of["g + h"], of["g"] + of["h"]):
+        return f"the gradient of {e.names[k]} for a sum of two grad_outputs is not the sum of its gradients"
+    return None
+
+
+def wrong_sign(e: Evidence, k: int) -> str | None:
+    """B = −J."""
+    J, B = e.jacobians[k], e.returned[k]
+    return (
+        f"the gradient of {e.names[k]} is the negative of the true one" if alike(B, -J, e.known[k]) else None
+    )
+
+
+def wrong_order(e: Evidence, k: int) -> str | None:
+    """B is the Jacobian of another argument."""
+    for other, J in enumerate(e.jacobians):
+        if other != k and e.wrong(other) and alike(e.returned[k], J, e.known[other]):
+            return f"in the place of {e.names[k]}'s gradient stands that of {e.names[other]}"
+    return None
+
+
+def constant_factor(e: Evidence, k: int) -> str | None:
+    """B = c J."""
+    J, B = e.jacobians[k], e.returned[k]
+    if B.shape != J.shape:
+        return None
+    factor = _ratio(B, J, e.known[k])
+    if factor is None or abs(factor - 1) < 1e-4:
+        return None
+    return f"the gradient of {e.names[k]} is {_name_of_factor(factor, e)} times the true one"
+
+
+def mask_scale(e: Evidence, k: int) -> str | None:
+    """B = (1 − p) J, where the target is called with a probability p: dropout's scale was forgotten."""
+    J, B = e.jacobians[k], e.returned[k]
+    factor = _ratio(B, J, e.known[k]) if B.shape == J.shape else None
+    if factor is None:
+        return None
+    for name, p in e.target.options.items():
+        if isinstance(p, float) and 0 < p < 1 and any(abs(factor - c) < 1e-4 for c in (p, 1 - p, 1 / p)):
+            return f"the gradient of {e.names[k]} is {factor:.4g} times the true one, with {name} = {p:g}"
+    zeros = ~(J.reshape(e.size, -1).abs() > 1e-7).any(0)
+    if zeros.any() and e.target.is_random():
+        return f"the gradient of {e.names[k]} lacks the factor {1 / factor:.4g} of what is kept"
+    return None
+
+
+def transposed(e: Evidence, k: int) -> str | None:
+    """B is J with two axes of the argument, or of grad_output, exchanged; or J where another matrix is wᵀ."""
+    J, B, known = e.jacobians[k], e.returned[k], e.known[k]
+    name = e.names[k]
+    for one, other in itertools.combinations(range(1, J.dim()), 2):
+        exchanged = J.transpose(one, other)
+        if alike(B, exchanged, known.transpose(one, other)):
+            return f"the gradient of {name} is transposed: you returned d{name}ᵀ"
+    if B.shape != J.shape:
+        return None
+    shape = e.out_shape
+    for one, other in itertools.combinations(range(len(shape)), 2):
+        if shape[one] == shape[other]:
+            split = J.reshape(*shape, *J.shape[1:]).transpose(one, other).reshape(J.shape)
+            if alike(B, split):
+                return f"the gradient of {name} is right for the transpose of grad_output"
+    return right_if(e, k, transposes(e))
+
+
+def missing_sum(e: Evidence, k: int) -> str | None:
+    """B, summed to the argument's shape, is J; or B has only some of the terms of which J is the sum."""
+    J, B, known = e.jacobians[k], e.returned[k], e.known[k]
+    name = e.names[k]
+    if B.shape != J.shape and B.numel() != J.numel():
+        extra = (1,) * max(0, B.dim() - J.dim())
+        try:
+            summed = B.sum_to_size((e.size, *extra, *J.shape[1:])).reshape(J.shape)
+        except RuntimeError:
+            return None
+        if not alike(summed, J, known):
+            return None
+        axes = _axes_summed(B.shape[1:], J.shape[1:])
+        return (
+            f"the gradient of {name} has shape {list(B.shape[1:])}, {name} has {list(J.shape[1:])}: "
+            f"sum it over {_axes(axes)}, along which {name} was broadcast"
+        )
+    if len(e.shapes) != 1 or B.shape != J.shape:
+        return None
+    shape = e.out_shape
+    split_J, split_B, split_known = (t.reshape(*shape, *J.shape[1:]) for t in (J, B, known))
+    for axis, length in enumerate(shape):
+        if length < 2:
+            continue
+        for index in range(length):
+            kept = torch.zeros(length, dtype=torch.bool)
+            kept[index] = True
+            kept = kept.reshape([-1 if d == axis else 1 for d in range(split_J.dim())])
+            if bool((split_J * ~kept).abs().max() > 1e-7) and alike(split_B, split_J * kept, split_known):
+                return (
+                    f"of the sum over axis {axis} of the output, the gradient of {name} has only term {index}"
+                )
+    for axis, length in enumerate(shape):
+        if length < 2 or axis >= J.dim() - 1 or J.shape[1 + axis] != length:
+            continue
+        same = _indices_equal(split_J, axis, len(shape) + axis)
+        later = _indices_in_order(split_J, axis, len(shape) + axis)
+        carried = (split_J * ~same).abs().max() > 1e-7
+        if (
+            carried
+            and alike(split_J * later, split_J, split_known)
+            and alike(split_B, split_J * same, split_known)
+        ):
+            return (
+                f"each element of {name} along axis {axis} reaches later outputs, too, but has the gradient "
+                "of its own step alone"
+            )
+    return None
+
+
+def summed_too_much(e: Evidence, k: int) -> str | None:
+    """B is J summed (or averaged) over axes of the argument."""
+    J, B = e.jacobians[k], e.returned[k]
+    axes = range(1, J.dim())
+    for count in range(1, J.dim()):
+        for over in itertools.combinations(axes, count):
+            if math.prod(J.shape[d] for d in over) == 1:
+                continue
+            for summed in (J.sum(over, keepdim=True), J.mean(over, keepdim=True)):
+                if B.dim() == J.dim():
+                    try:
+                        whole = summed.expand(B.shape)
+                    except RuntimeError:
+                        continue
+                else:
+                    whole = summed.squeeze(over)
+                if alike(B, whole):
+                    return f"the gradient of {e.names[k]} is summed over its {_axes([d - 1 for d in over])}"
+    return None
+
+
+def reshaped(e: Evidence, k: int) -> str | None:
+    """B has another shape than J."""
+    J, B = e.jacobians[k], e.returned[k]
+    if B.shape == J.shape:
+        return None
+    return f"the gradient of {e.names[k]} has shape {list(B.shape[1:])}, {e.names[k]} has {list(J.shape[1:])}"
+
+
+def softmax_diagonal(e: Evidence, k: int) -> str | None:
+    """B is the diagonal of a softmax's Jacobian, y_i (1 − y_i), or y_i alone."""
+    J, B = e.jacobians[k], e.returned[k]
+    if len(e.shapes) != 1 or B.shape != J.shape or e.out_shape != J.shape[1:]:
+        return None
+    same = torch.eye(e.size, dtype=torch.bool).reshape(J.shape)
+    diagonals = {"p (1 - p)": J * same}
+    for y, of in ((e.output, "y"), (e.output.exp(), "exp(y)")):
+        whole = y.reshape(e.out_shape)
+        for axis in range(whole.dim()):
+            if alike(whole.sum(axis), torch.ones_like(whole.sum(axis))) and bool((whole >= 0).all()):
+                diagonals[of] = torch.diag(y).reshape(J.shape) if of == "y" else same.double()
+                if any(alike(B, d) for d in diagonals.values()):
+                    return f"the gradient of {e.names[k]} has the diagonal of softmax's Jacobian alone"
+    return None
+
+
+def statistics_constant(e: Evidence, k: int) -> str | None:
+    """B is J without the derivative of mean, variance or length.
+
+    With the n elements S that output j is normalized with, J_ji = c_j (δ_ji − 1/n) − d_j (x_i − x̄), i in S:
+    1/n comes from the mean, the last term from the variance.
+    """
+    J, B, x = e.jacobians[k], e.returned[k], e.inputs[k].detach()
+    if B.shape != J.shape or x.numel() < 3:
+        return None
+    J, B, x = J.reshape(e.size, -1), B.reshape(e.size, -1), x.reshape(-1)
+    found = None
+    for j in range(e.size):
+        group = J[j].abs() > 1e-9
+        n = int(group.sum())
+        if bool((B[j][~group].abs() > 1e-6).any()):
+            return None
+        if n < 3 or alike(B[j], J[j]):
+            continue
+        own = torch.zeros(n, dtype=J.dtype)
+        if x.numel() == e.size and group[j]:
+            own[int(group[:j].sum())] = 1.0
+        values = x[group]
+        fitting = None
+        for what, terms in (
+            ("mean and variance", (own - 1 / n, values - values.mean())),
+            ("the length", (own, values)),
+        ):
+            if not own.any():
+                continue
+            basis = torch.stack(terms, -1)
+            weights = torch.linalg.lstsq(basis, J[j][group, None]).solution[:, 0]
+            if not alike(basis @ weights, J[j][group]):
+                continue
+            c, last = weights.tolist()
+            candidates = {
+                "the length is": c * own,
+                "mean and variance are": c * own,
+                "the mean is": c * own + last * terms[1],
+                "the variance is": c * (own - 1 / n),
+            }
+            names = ("the length is",) if what == "the length" else list(candidates)[1:]
+            fitting = next((name for name in names if alike(B[j][group], candidates[name])), None)
+            if fitting:
+                break
+        if fitting is None or found not in (None, fitting):
+            return None
+        found = fitting
+    if found is None:
+        return None
+    return f"the gradient of {e.names[k]} is that in which {found} constant"
+
+
+def length_constant(e: Evidence, k: int) -> str | None:
+    """J is orthogonal to x (scaling x changes nothing), and B is J without that projection: B − J ∝ x."""
+    J, B, x = e.jacobians[k], e.returned[k], e.inputs[k].detach()
+    if B.shape != J.shape or x.dim() == 0 or x.shape[-1] < 3:
+        return None
+    for axes in ([x.dim() - 1], list(range(x.dim()))):
+        over = [1 + d for d in axes]
+        if bool((J * x).sum(over).abs().max() > 1e-5 * max(1.0, J.abs().max().item())):
+            continue
+        if bool((B.abs() > 1e-7)[J.abs() < 1e-12].any()):
+            continue  # what an output does not depend on is no part of its length
+        along = ((B - J) * x).sum(over, keepdim=True) / (x * x).sum(axes, keepdim=True)
+        if alike(B - J, along * x) and not alike(B, J):
+            return f"the gradient of {e.names[k]} is that in which its length is constant"
+    return None
+
+
+def local_forgotten(e: Evidence, k: int) -> str | None:
+    """B · g = g, summed or repeated to the argument's shape."""
+    J, B = e.jacobians[k], e.returned[k]
+    if len(e.shapes) != 1 or B.shape != J.shape:
+        return None
+    eye = torch.eye(e.size, dtype=torch.float64).reshape(e.size, *e.out_shape)
+    try:
+        passed = eye.sum_to_size((e.size, *J.shape[1:])) if eye.dim() >= J.dim() else eye.expand(J.shape)
+    except RuntimeError:
+        return None
+    return f"the gradient of {e.names[k]} is grad_output itself" if alike(B, passed) else None
+
+
+def wrong_point(e: Evidence, k: int) -> str | None:
+    """B is J at y in the place of x, or with x in a formula that takes y."""
+    J, B, x = e.jacobians[k], e.returned[k], e.inputs[k].detach()
+    if len(e.shapes) != 1 or B.shape != J.shape or e.out_shape != x.shape:
+        return None
+    y = e.output.reshape(e.out_shape)
+    values = [*e.inputs[:k], y, *e.inputs[k + 1 :]]
+    try:
+        at_output, _ = e.jacobian(values, k)
+    except (RuntimeError, ValueError):
+        at_output = None
+    if at_output is not None and alike(B, at_output):
+        return f"the derivative for {e.names[k]} is taken at the output, not at the input"
+    off = ~torch.eye(e.size, dtype=torch.bool)
+    flat_J, flat_B = J.reshape(e.size, -1), B.reshape(e.size, -1)
+    if bool((flat_J[off].abs() > 1e-7).any()) or bool((flat_B[off].abs() > 1e-7).any()):
+        return None
+    slopes, x, y = flat_J.diagonal(), x.reshape(-1), y.reshape(-1)
+    for form in (
+        lambda t: torch.stack([torch.ones_like(t), t, t * t], -1),
+        lambda t: 1 / t[:, None],
+        lambda t: torch.stack([torch.ones_like(t), (-t).exp()], -1),
+    ):
+        basis = form(y)
+        if basis.shape[0] <= basis.shape[1]:
+            continue
+        weights = torch.linalg.lstsq(basis, slopes[:, None]).solution
+        if alike((basis @ weights)[:, 0], slopes) and alike((form(x) @ weights)[:, 0], flat_B.diagonal()):
+            return f"the derivative for {e.names[k]}, a formula of the output, is computed with the input"
+    return None
+
+
+def mask_forgotten(e: Evidence, k: int) -> str | None:
+    """B = J, but not where J is 0 for all outputs, or in all inputs of an output."""
+    J, B, known = (t.reshape(e.size, -1) for t in (e.jacobians[k], e.returned[k], e.known[k]))
+    if B.shape != J.shape:
+        return None
+    alive = J.abs() > 1e-7
+    for what, masked in (
+        (f"elements of {e.names[k]} that no output depends on", ~alive.any(0)[None, :].expand_as(J)),
+        (f"outputs that do not depend on {e.names[k]}", ~alive.any(1)[:, None].expand_as(J)),
+    ):
+        if not masked.any() or masked.all() or not bool((B[masked].abs() > 1e-7).any()):
+            continue
+        left = known & ~masked
+        if alike(B, J, left) or _ratio(B, J, left) is not None:
+            return f"the gradient of {e.names[k]} is not 0 where it should be: at {what}"
+    return None
+
+
+def clamped(e: Evidence, k: int) -> str | None:
+    """B differs from J only, or most, where the argument is closest to 0 or 1."""
+    J, B, x = e.jacobians[k], e.returned[k], e.inputs[k].detach()
+    if B.shape != J.shape or not bool(((x >= 0) & (x <= 1)).all()):
+        return None
+    slope_J, slope_B = (t.abs().amax(0).reshape(-1) for t in (J, B))
+    wrong = ~((slope_J - slope_B).abs() <= 1e-7 + 1e-4 * torch.maximum(slope_J, slope_B))
+    if not wrong.any() or wrong.all():
+        margin = torch.minimum(x, 1 - x).reshape(
+            -1
+        )  # how far from 0 and 1, where logarithms have their poles
+        error = (slope_J - slope_B).abs() / torch.maximum(slope_J, slope_B).clamp(min=1e-12)
+        order = margin.argsort()
+        if not (wrong.all() and len(order) > 2 and error[order[0]] > 10 * error[order[-1]]):
+            return None
+    p = x.reshape(-1)
+    margin = torch.minimum(p, 1 - p)
+    if not wrong.all() and bool(margin[wrong].max() > margin[~wrong].min()):
+        return None
+    where = f"the gradient of {e.names[k]} is wrong where {e.names[k]} is close to 0 or 1"
+    return f"{where}: one of forward and backward clamps, the other does not"
+
+
+def leaks(e: Evidence, k: int) -> str | None:
+    """Along the axis of samples, the first of two or more, J is block diagonal, and B is not."""
+    J, B = e.jacobians[k], e.returned[k]
+    if len(e.shapes) != 1 or B.shape != J.shape:
+        return None
+    shape = e.out_shape
+    if len(shape) < 2 or J.dim() < 3 or shape[0] != J.shape[1] or shape[0] < 2:
+        return None
+    split_J, split_B = (t.reshape(*shape, *J.shape[1:]) for t in (J, B))
+    other = ~_indices_equal(split_J, 0, len(shape))
+    if bool((split_J * other).abs().max() > 1e-7) or not bool((split_B * other).abs().max() > 1e-7):
+        return None
+    return f"the gradient of {e.names[k]} for one sample depends on the grad_output of another (axis 0)"
+
+
+def shifted(e: Evidence, k: int) -> str | None:
+    """B is J moved by a step along an axis of the argument or of the output, or reversed along axes."""
+    J, B = e.jacobians[k], e.returned[k]
+    if B.shape != J.shape:
+        return None
+    shape = e.out_shape
+    split_J, split_B = (t.reshape(*shape, *J.shape[1:]) for t in (J, B))
+    for axis, length in enumerate(split_J.shape):
+        what = (
+            f"axis {axis} of the output" if axis < len(shape) else f"axis {axis - len(shape)} of {e.names[k]}"
+        )
+        for step in (1, -1, 2, -2):
+            count = length - abs(step)
+            if count < 1:
+                continue
+            there = split_B.narrow(axis, max(step, 0), count)
+            here = split_J.narrow(axis, max(-step, 0), count)
+            if bool(here.abs().max() > 1e-7) and bool(there.abs().max() > 1e-7) and alike(there, here):
+                return f"the gradient of {e.names[k]} is the true one, moved by {step} along {what}"
+    for axes in _subsets(range(len(shape), split_J.dim())):
+        if alike(split_B, split_J.flip(axes)):
+            names = _axes([d - len(shape) for d in axes])
+            return f"the gradient of {e.names[k]} is reversed along its {names}"
+    return right_if(e, k, reversals(e)) or right_if(e, k, moves(e))
+
+
+def windows_missed(e: Evidence, k: int) -> str | None:
+    """B = J, but 0 at the first or last places of an axis: a window, or a step, was left out."""
+    J, B, known = e.jacobians[k], e.returned[k], e.known[k]
+    if B.shape != J.shape:
+        return None
+    shape = e.out_shape
+    split_J, split_B, split_known = (t.reshape(*shape, *J.shape[1:]) for t in (J, B, known))
+    for axis, length in enumerate(split_J.shape):
+        for start in (0, length - 1) if length > 2 else ():
+            place = torch.zeros(length, dtype=torch.bool)
+            place[start] = True
+            place = place.reshape([-1 if d == axis else 1 for d in range(split_J.dim())])
+            if alike(split_B, split_J * ~place, split_known):
+                what = "the output" if axis < len(shape) else e.names[k]
+                index = axis if axis < len(shape) else axis - len(shape)
+                return f"the gradient of {e.names[k]} leaves out place {start} of axis {index} of {what}"
+    return None
+
+
+def right_if(e: Evidence, k: int, changes: Iterator[tuple[str, int, Tensor]]) -> str | None:
+    """B is J where one argument is another one: backward does not compute with what forward did."""
+    if sum(t.numel() for t in e.inputs) > MOST_CHANGED or e.returned[k].shape != e.jacobians[k].shape:
+        return None
+    for what, other, value in changes:
+        if not alike(value, e.inputs[other].detach()):
+            J, _ = e.jacobian([*e.inputs[:other], value, *e.inputs[other + 1 :]], k)
+            if alike(e.returned[k], J):
+                return f"the gradient of {e.names[k]} is right for {e.names[other]} {what}"
+    return None
+
+
+def transposes(e: Evidence) -> Iterator[tuple[str, int, Tensor]]:
+    """Each argument with two axes of one length exchanged."""
+    for other, value in enumerate(e.inputs):
+        for one, two in itertools.combinations(range(value.dim()), 2):
+            if value.shape[one] == value.shape[two]:
+                yield "transposed", other, value.detach().transpose(one, two).contiguous()
+
+
+def reversals(e: Evidence) -> Iterator[tuple[str, int, Tensor]]:
+    """Each argument reversed along one or two axes."""
+    for other, value in enumerate(e.inputs):
+        for axes in _subsets(range(value.dim())):
+            yield f"reversed along {_axes(axes)}", other, value.detach().flip(axes)
+
+
+def moves(e: Evidence) -> Iterator[tuple[str, int, Tensor]]:
+    """Each argument moved by one place along an axis, with zeros or its other end behind it."""
+    for other, value in enumerate(e.inputs):
+        for axis, length in enumerate(value.shape):
+            for step in (1, -1) if length > 1 else ():
+                turned = value.detach().roll(step, axis)
+                yield f"moved by {step} along axis {axis}", other, turned
+                zeroed = turned.clone()
+                zeroed.select(axis, 0 if step > 0 else -1).zero_()
+                yield f"moved by {step} along axis {axis}", other, zeroed
+
+
+FIRST: dict[str, tuple[Hypothesis, ...]] = {
+    "None returned": (none_returned,),
+    "upstream gradient ignored": (upstream_ignored,),
+    "not linear in grad_output": (not_linear,),
+    "sign": (wrong_sign,),
+    "wrong order": (wrong_order,),
+    "mask not applied": (mask_scale,),
+    "constant factor": (constant_factor,),
+    "transposed": (transposed,),
+    "missing sum": (missing_sum,),
+    "summed over too many": (summed_too_much,),
+    "wrong shape or dtype": (reshaped,),  # all that follow compare gradients of the right shape
+    "softmax diagonal": (softmax_diagonal,),
+    "statistics as constants": (statistics_constant, length_constant),
+    "derivative at the wrong point": (wrong_point,),
+    "local derivative forgotten": (local_forgotten,),
+}
+LAST: dict[str, tuple[Hypothesis, ...]] = {
+    "log clamped": (clamped,),
+    "leaks across samples": (leaks,),
+    "mask not applied": (mask_forgotten,),
+    "shifted window": (windows_missed, shifted),
+}
+
+
+def _ratio(B: Tensor, J: Tensor, known: Tensor) -> float | None:
+    # The c of B = c J, if there is one, and it is not 0.
+    J, B = J * known, B * known
+    factor = ((B * J).sum() / (J * J).sum()).item() if bool((J * J).sum() > 1e-14) else 0.0
+    return factor if abs(factor) > 1e-6 and alike(B, factor * J) else None
+
+
+def _name_of_factor(factor: float, e: Evidence) -> str:
+    # 0.25 = 1/4, the size of axis 0 of the output.
+    sign, size = ("-" if factor < 0 else ""), abs(factor)
+    for value, text in ((size, "{}"), (1 / size, "1/{}")):
+        whole = round(value)
+        if whole > 1 and abs(value - whole) < 1e-3 * whole:
+            return sign + text.format(whole) + _origins(whole, e)
+    return f"{factor:.4g}"
+
+
+def _origins(count: int, e: Evidence) -> str:
+    for name, tensor in zip(e.names, e.inputs):
+        if tensor.numel() == count and tensor.dim() > 1:
+            return f" (the number of elements of {name})"
+    for name, tensor in zip(e.names, e.inputs):
+        if count in tensor.shape:
+            return f" (the length of axis {tensor.shape.index(count)} of {name})"
+    return " (the number of outputs)" if e.size == count else ""
+
+
+def _axes_summed(larger: torch.Size, smaller: torch.Size) -> list[int]:
+    extra = len(larger) - len(smaller)
+    return [*range(extra), *(extra + d for d, s in enumerate(smaller) if s == 1 != larger[extra + d])]
+
+
+def _axes(axes) -> str:
+    axes = list(axes)
+    return f"axis {axes[0]}" if len(axes) == 1 else "axes " + ", ".join(map(str, axes))
+
+
+def _subsets(axes) -> Iterator[tuple[int, ...]]:
+    axes = list(axes)
+    return itertools.chain.from_iterable(
+        itertools.combinations(axes, n) for n in range(1, min(3, len(axes)) + 1)
+    )
+
+
+def _indices_equal(tensor: Tensor, one: int, other: int) -> Tensor:
+    # Where the index along one axis is that along the other; broadcasts against the tensor.
+    return _grid(tensor, one) == _grid(tensor, other)
+
+
+def _indices_in_order(tensor: Tensor, one: int, other: int) -> Tensor:
+    return _grid(tensor, one) >= _grid(tensor, other)
+
+
+def _grid(tensor: Tensor, axis: int) -> Tensor:
+    return torch.arange(tensor.shape[axis]).reshape([-1 if d == axis else 1 for d in range(tensor.dim())])
