@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import TextIO
 
+from . import layers
 from .catalog import CATALOG, Layer, find
 from .function import Function
 
@@ -52,6 +53,7 @@ def _blocks(row: Layer) -> Iterator[str]:
         return
     yield _heading(row.name, _place(home))
     yield _formulas(inspect.getmodule(home))
+    yield _marked(_symbols())
     if row.note:
         yield _filled(f"Note: {row.note}.")
     own = [f for f in row.functions if f.__module__ == here]
@@ -165,9 +167,19 @@ def _docstring(thing: type | FunctionType | ModuleType | None) -> str:
 
 
 def _formulas(thing: type | ModuleType | None) -> str:
-    """A docstring, marked line by line, as a pager wants it."""
-    lines = _docstring(thing).splitlines()
-    return "\n".join(f"{FORMULA}{line}{PLAIN}" if line else "" for line in lines)
+    return _marked(_docstring(thing))
+
+
+def _marked(text: str) -> str:
+    """Formulas, marked line by line, as a pager wants it."""
+    return "\n".join(f"{FORMULA}{line}{PLAIN}" if line else "" for line in text.splitlines())
+
+
+def _symbols() -> str:
+    """The table of symbols that mean the same on every page, out of the docstring of ``layers/``."""
+    paragraphs = _docstring(layers).split("\n\n")
+    first = next(k for k, paragraph in enumerate(paragraphs) if paragraph.startswith("Symbols"))
+    return "\n\n".join(paragraphs[first : first + 2])
 
 
 def _named(thing: FunctionType | type) -> str:

@@ -60,6 +60,13 @@ def test_helpers():
     assert "def check_classes" not in page("CrossEntropyLoss")
 
 
+def test_symbols():
+    """A page says what the symbols mean that it does not define itself."""
+    text = page("Sigmoid")
+    assert text.index("Symbols that mean the same on every page") < text.index("SigmoidFunction   ")
+    assert re.search(r"\n    g +∂L/∂y, what arrives", text)
+
+
 def test_inherited():
     """Of a base only what holds for the Function, and its derivation."""
     text = page("MSELoss")
