@@ -125,7 +125,7 @@ class CTCLossFunction(Function):
                         = e_tu + log(e^{α_{t−1,u}} + e^{α_{t−1,u−1}} + [skip_u] e^{α_{t−1,u−2}}),
                    α_0u = e_0u at the first two places, −∞ elsewhere,
                    log p = log(e^{α_{T−1,U−1}} + e^{α_{T−1,U−2}}),   ℓ = −log p
-               ℓ = ∞ if no walk is short enough, or 0 with zero_infinity.
+               ℓ = ∞ if no walk gets to the end in T steps, or 0 with zero_infinity.
                The mean is Σ_n ℓ_n / max(S_n, 1) / N.
     Backward   With the ways to finish from u after t,
                    β_tu = log(Σ_v e^{e_{t+1,v} + β_{t+1,v}}),   v = u, u + 1, and u + 2 if skip_{u+2},
