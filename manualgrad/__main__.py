@@ -1,14 +1,16 @@
-"""Command line: ``python -m manualgrad list``, ``check NAME``, ``bench`` and ``kernels``."""
+"""Command line: ``python -m manualgrad list``, ``show NAME``, ``check NAME``, ``bench`` and ``kernels``."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from . import show
 from .bench.layers import bench_layers, rows_of
 from .bench.recipes import bench_recipes, networks_of
 from .bench.result import machine, picture, report
@@ -97,6 +99,14 @@ def bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def put(text: str) -> None:
+    """Print a long text: whoever reads it through a pipe may have seen enough before its end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its exit
+
+
 def positive(text: str) -> int:
     """A whole number above 0, from the command line."""
     number = int(text)
@@ -110,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m manualgrad", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print the table of layers")
+    showing = commands.add_parser("show", help="print derivation and code of layers, together")
+    showing.add_argument("names", nargs="+", metavar="NAME", help="a layer, Function or functional")
     checking = commands.add_parser("check", help="check the derivatives of layers")
     checking.add_argument("names", nargs="+", metavar="NAME", help="a layer, Function or functional; or: all")
     benching = commands.add_parser("bench", help="time and memory against torch.nn")
@@ -142,11 +154,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "kernels":
         print(overview())
         return 0
+    everything = arguments.command == "check" and arguments.names == ["all"]
     try:
-        rows = list(CATALOG) if arguments.names == ["all"] else [find(name) for name in arguments.names]
+        rows = list(CATALOG) if everything else [find(name) for name in arguments.names]
     except KeyError as error:
-        print(f"manualgrad check: {error.args[0]}", file=sys.stderr)
+        print(f"manualgrad {arguments.command}: {error.args[0]}", file=sys.stderr)
         return 2
+    if arguments.command == "show":
+        put("\n\n\n".join(show.page(row, colour=show.coloured(sys.stdout)) for row in rows))
+        return 0
     failed = [row.name for row in rows if not check_row(row)]
     print("all passed" if not failed else f"FAILED: {', '.join(failed)}")
     return 1 if failed else 0

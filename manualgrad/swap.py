@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -23,6 +23,7 @@ from .layers.multihead import NonDynamicallyQuantizableLinear
 __all__ = ["SwapReport", "swap", "swapped", "unswap"]
 
 Selection = type[nn.Module] | str | Iterable[type[nn.Module] | str] | None
+Rules = Mapping[type[nn.Module], type[nn.Module]]
 
 OURS: dict[type[nn.Module], type[nn.Module]] = {
     row.torch_module: row.module
@@ -68,13 +69,18 @@ class SwapReport:
     __repr__ = __str__
 
 
-def swap(model: nn.Module, *, only: Selection = None, skip: Selection = None) -> SwapReport:
-    """Change every layer of ``model`` that manualgrad has into it, in place.
+def swap(
+    model: nn.Module, *, rules: Rules | None = None, only: Selection = None, skip: Selection = None
+) -> SwapReport:
+    """Change every layer of ``model`` that manualgrad has into it, in place, or those that ``rules`` name.
 
     Numbers, state_dict, hooks, optimizers and tied modules stay as they are. A model that torch.compile has
     wrapped compiles again at its next call: it watches the classes of its modules.
 
     Args:
+        rules: swap in rules of your own, and nothing else: from each class to a subclass of it, such as
+            ``{nn.ReLU: GuidedReLU}``. A layer of torch and manualgrad's layer of it are both changed. The
+            subclass's ``__init__`` is not run: what it needs beyond the layer's own is a class attribute.
         only: swap only these: a class, a pattern of qualified names such as ``"encoder.*"``, or several of
             both.
         skip: leave these alone, likewise.
@@ -84,25 +90,42 @@ def swap(model: nn.Module, *, only: Selection = None, skip: Selection = None) ->
         parametrized layer, one that has no hand-written backward.
 
     Raises:
-        TypeError: if ``model`` is no module, or a selection is neither class nor pattern.
+        TypeError: if ``model`` is no module, a selection is neither class nor pattern, or a rule is no
+            subclass of what it replaces.
     """
-    return _change(model, OURS, only, skip, "swapped")
+    return _change(model, OURS if rules is None else _table(rules), only, skip, "swapped")
 
 
-def unswap(model: nn.Module, *, only: Selection = None, skip: Selection = None) -> SwapReport:
-    """Change every layer of manualgrad in ``model`` back into torch's, in place. Arguments: :func:`swap`."""
-    return _change(model, TORCHS, only, skip, "unswapped")
+def unswap(
+    model: nn.Module, *, rules: Rules | None = None, only: Selection = None, skip: Selection = None
+) -> SwapReport:
+    """Change every layer of manualgrad in ``model``, or of ``rules``, back into torch's, in place.
+
+    Arguments: :func:`swap`.
+    """
+    table = TORCHS
+    if rules is not None:
+        _table(rules)
+        table = {rule: TORCHS.get(cls, cls) for cls, rule in rules.items()}
+    return _change(model, table, only, skip, "unswapped")
 
 
 @contextlib.contextmanager
-def swapped(model: nn.Module, *, only: Selection = None, skip: Selection = None) -> Iterator[SwapReport]:
+def swapped(
+    model: nn.Module, *, rules: Rules | None = None, only: Selection = None, skip: Selection = None
+) -> Iterator[SwapReport]:
     """Swap ``model`` inside a ``with`` block; its end restores what it found. Arguments: :func:`swap`."""
     before = {module: type(module) for module in model.modules()}
-    report = swap(model, only=only, skip=skip)
+    report = swap(model, rules=rules, only=only, skip=skip)
+    changed = [module for module, cls in before.items() if type(module) is not cls]
     try:
         yield report
     finally:
-        restore(before)
+        if rules is None:
+            restore(before)
+        else:
+            for module in changed:
+                module.__class__ = before[module]
 
 
 def restore(before: dict[nn.Module, type[nn.Module]]) -> None:
@@ -125,36 +148,57 @@ def _change(model: nn.Module, table: dict, only: Selection, skip: Selection, ver
             if cls in table:
                 report.left[name] = (cls, "skipped, as asked")
             continue
-        if cls in table and not _reason_to_skip(module):
-            module.__class__ = table[cls]
-            report.changed[name] = table[cls]
-        elif table is OURS and (reason := _reason(module)):
+        new = table.get(cls, cls)
+        if new is not cls and not _reason_to_skip(module, table):
+            module.__class__ = new
+            report.changed[name] = new
+        elif verb == "swapped" and (reason := _reason(module, table)):
             report.left[name] = (cls, reason)
     return report
 
 
-def _reason(module: nn.Module) -> str:
-    # Why a module is left alone; "" if it is no layer, or is ours already.
+def _table(rules: Rules) -> dict[type[nn.Module], type[nn.Module]]:
+    # A rule for a layer of torch's is one for ours too, unless ours has its own.
+    if not isinstance(rules, Mapping):
+        raise TypeError(f"swap: rules takes a mapping such as {{nn.ReLU: GuidedReLU}}, but got {rules!r}")
+    for cls, rule in rules.items():
+        for entry in (cls, rule):
+            if not (isinstance(entry, type) and issubclass(entry, nn.Module)):
+                raise TypeError(f"swap: rules takes classes of modules, but got {entry!r}")
+        if not issubclass(rule, cls):
+            raise TypeError(
+                f"swap: a rule for {cls.__name__} takes over its parameters and attributes, but "
+                f"{rule.__name__} is no subclass of it: write class {rule.__name__}({cls.__name__})"
+            )
+    return {OURS[cls]: rule for cls, rule in rules.items() if cls in OURS} | dict(rules)
+
+
+def _reason(module: nn.Module, table: dict) -> str:
+    # Why a module is left alone; "" if it is no layer, or is changed already.
     cls = type(module)
-    if cls in TORCHS or cls in NOTHING_TO_DERIVE:
+    if cls in table:
+        return _reason_to_skip(module, table)
+    if cls in table.values() or cls in NOTHING_TO_DERIVE:
         return ""
-    if cls in OURS:
-        return _reason_to_skip(module)
-    if parametrize.is_parametrized(module):
-        return "parametrized: remove the parametrization first"
-    if cls.__module__.startswith("torch.nn.modules.") and not isinstance(module, tuple(OURS)):
+    if (
+        table is OURS
+        and cls.__module__.startswith("torch.nn.modules.")
+        and not isinstance(module, tuple(OURS))
+    ):
         return "no hand-written layer"
     for ancestor in cls.__mro__[1:]:
-        if ancestor in OURS:
+        if ancestor in table:
+            if parametrize.is_parametrized(module):
+                return "parametrized: remove the parametrization first"
             return f"subclass of {ancestor.__name__}: its forward may be its own"
     return ""
 
 
-def _reason_to_skip(module: nn.Module) -> str:
-    # Why a layer that manualgrad has cannot be swapped; "" if it can.
+def _reason_to_skip(module: nn.Module, table: dict) -> str:
+    # Why a layer of the table cannot be changed; "" if it can.
     if "forward" in vars(module):
         return "its forward was replaced on the instance"
-    if any(p.is_complex() for p in module.parameters(recurse=False)):
+    if table[type(module)] in TORCHS and any(p.is_complex() for p in module.parameters(recurse=False)):
         return "complex parameters"
     return ""
 

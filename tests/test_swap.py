@@ -217,3 +217,113 @@ def test_double_swap_changes_nothing():
     assert types(model) == before
     assert report.changed == {}
     assert report.left == {}
+
+
+class DoubledReLU(nn.ReLU):
+    """A backward that is not the derivative: twice of it."""
+
+    def forward(self, input):
+        y = input.relu()
+        return 2 * y - y.detach()
+
+
+def test_rules_change_what_they_name_and_nothing_else():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Sequential(nn.Tanh(), nn.ReLU()))
+    x, rules, before = torch.randn(5, 3), {nn.ReLU: DoubledReLU}, types(model)
+    expected, (grad,) = model(x), torch.autograd.grad(model(x).sum(), model[0].weight)
+    ids = {k: id(v) for k, v in model.state_dict(keep_vars=True).items()}
+    seen = []
+    model[1].register_forward_hook(lambda module, args, output: seen.append(module.inplace))
+    report = manualgrad.swap(model, rules=rules)
+    assert report.changed == {"1": DoubledReLU, "2.1": DoubledReLU}
+    assert report.left == {}
+    assert [type(m) for m in (model[0], model[2][0])] == [nn.Linear, nn.Tanh]
+    assert {k: id(v) for k, v in model.state_dict(keep_vars=True).items()} == ids
+    assert_close(model(x), expected)
+    assert_close(torch.autograd.grad(model(x).sum(), model[0].weight)[0], 4 * grad)
+    assert seen == [True, True]
+    again = manualgrad.swap(model, rules=rules)
+    assert (again.changed, again.left) == ({}, {})
+    assert manualgrad.unswap(model, rules=rules).changed == {"1": nn.ReLU, "2.1": nn.ReLU}
+    assert types(model) == before
+
+
+def test_rules_for_a_layer_of_torch_are_rules_for_ours():
+    ours = manualgrad.nn.ReLU
+    model = nn.Sequential(nn.ReLU(), ours(), nn.Linear(2, 2))
+    manualgrad.swap(model, rules={nn.ReLU: DoubledReLU})
+    assert types(model)[1:] == [DoubledReLU, DoubledReLU, nn.Linear]
+    manualgrad.unswap(model, rules={nn.ReLU: DoubledReLU})
+    assert types(model)[1:] == [nn.ReLU, nn.ReLU, nn.Linear]
+
+    class DoubledOurs(ours):
+        pass
+
+    model = nn.Sequential(nn.ReLU(), ours())
+    for rules in ({nn.ReLU: DoubledReLU, ours: DoubledOurs}, {ours: DoubledOurs, nn.ReLU: DoubledReLU}):
+        with manualgrad.swapped(model, rules=rules):
+            assert types(model)[1:] == [DoubledReLU, DoubledOurs]  # ours has one of its own
+        assert types(model)[1:] == [nn.ReLU, ours]
+    manualgrad.swap(model, rules={ours: DoubledOurs})
+    assert types(model)[1:] == [nn.ReLU, DoubledOurs]
+    manualgrad.unswap(model, rules={ours: DoubledOurs})
+    assert types(model)[1:] == [nn.ReLU, nn.ReLU]
+
+
+def test_rules_go_with_selections_and_leave_what_they_cannot_know():
+    class Own(nn.ReLU):
+        pass
+
+    patched = nn.ReLU()
+    patched.forward = torch.tanh
+    complex_linear = nn.Linear(1, 1, dtype=torch.complex64)
+    layers = {"a": nn.ReLU(), "b": nn.ReLU(), "own": Own(), "patched": patched, "complex": complex_linear}
+    model = nn.ModuleDict(
+        layers | {"plain": nn.Softmax(1), "norm": parametrizations.weight_norm(nn.Linear(1, 1))}
+    )
+
+    class Linear(nn.Linear):
+        pass
+
+    report = manualgrad.swap(model, rules={nn.ReLU: DoubledReLU, nn.Linear: Linear}, skip="b")
+    assert report.changed == {"a": DoubledReLU, "complex": Linear}
+    assert {name: reason for name, (_, reason) in report.left.items()} == {
+        "b": "skipped, as asked",
+        "own": "subclass of ReLU: its forward may be its own",
+        "patched": "its forward was replaced on the instance",
+        "norm": "parametrized: remove the parametrization first",
+    }
+    assert manualgrad.swap(model, rules={nn.ReLU: DoubledReLU}, only="b").changed == {"b": DoubledReLU}
+    assert set(manualgrad.unswap(model, rules={nn.ReLU: DoubledReLU}, skip="a").changed) == {"b"}
+
+
+def test_swapped_restores_what_rules_changed():
+    model = nn.Sequential(nn.ReLU(), manualgrad.nn.ReLU(), DoubledReLU(), nn.LazyLinear(2))
+    before = types(model)[:-1]
+    with manualgrad.swapped(model, rules={nn.ReLU: DoubledReLU}) as report:
+        assert set(report.changed) == {"0", "1"}
+        manualgrad.swap(model)
+        assert types(model)[1:4] == [DoubledReLU] * 3  # not ours: swap leaves them alone
+        model(torch.zeros(1, 3))
+    assert types(model)[:-1] == before
+    assert types(model)[-1] in (nn.Linear, manualgrad.nn.Linear)  # no longer lazy
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ([(nn.ReLU, DoubledReLU)], r"rules takes a mapping such as \{nn.ReLU: GuidedReLU\}, but got \["),
+        ({"relu": DoubledReLU}, "rules takes classes of modules, but got 'relu'"),
+        ({nn.ReLU: torch.relu}, "rules takes classes of modules, but got <built-in"),
+        ({nn.ReLU: DoubledReLU()}, r"rules takes classes of modules, but got DoubledReLU\(\)"),
+        ({nn.Tanh: DoubledReLU}, r"DoubledReLU is no subclass of it: write class DoubledReLU\(Tanh\)"),
+    ],
+)
+def test_rules_that_are_none(rules, message):
+    model = small()
+    before = types(model)
+    for change in (manualgrad.swap, manualgrad.unswap):
+        with pytest.raises(TypeError, match=message):
+            change(model, rules=rules)
+    assert types(model) == before

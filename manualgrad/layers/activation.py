@@ -37,7 +37,7 @@ class SigmoidFunction(Function):
     """The logistic function. Its derivative is at most 1/4: so deep sigmoid networks lose their gradient.
 
     Forward    y = 1 / (1 + e^−x)
-    Backward   f′ = e^−x / (1 + e^−x)² = y (1 − y)
+    Backward   f′ = e^−x / (1 + e^−x)² = y (1 − y),   as 1 − y = e^−x / (1 + e^−x)
     Saves      y
     Source     Rumelhart, Hinton, Williams 1986, doi:10.1038/323533a0
     """
@@ -109,8 +109,8 @@ class LogSigmoid(nn.LogSigmoid):
 class TanhFunction(Function):
     """The hyperbolic tangent.
 
-    Forward    y = tanh x = (e^x − e^−x) / (e^x + e^−x)
-    Backward   f′ = 1 − tanh² x = 1 − y²
+    Forward    y = tanh x = s / c   with  s = (e^x − e^−x) / 2,  c = (e^x + e^−x) / 2
+    Backward   s′ = c and c′ = s, so by the quotient rule   f′ = (c c − s s) / c² = 1 − (s/c)² = 1 − y²
     Saves      y
     Source     LeCun, Bottou, Orr, Müller 1998, "Efficient BackProp", doi:10.1007/3-540-49430-8_2
     """
@@ -221,7 +221,7 @@ class SoftplusFunction(Function):
     """A smooth ReLU. Above the threshold it equals x to rounding, and is computed so.
 
     Forward    y = log(1 + e^βx) / β   where βx ≤ threshold, else x
-    Backward   f′ = e^βx / (1 + e^βx) = σ(βx)   where βx ≤ threshold, else 1
+    Backward   f′ = e^βx / (1 + e^βx) = σ(βx), the logistic function,   where βx ≤ threshold, else 1
     Saves      x
     Source     Dugas, Bengio, Bélisle, Nadeau, Garcia 2000, "Incorporating second-order functional knowledge"
     """

@@ -99,14 +99,17 @@ class AdaptiveLogSoftmaxWithLossFunction(Function):
     Forward    Classes are sorted by frequency. The head has a column for each of the S most frequent ones,
                and one for each of K clusters, cluster k holding the classes in [c_k, c_{k+1}), c_1 = S:
                    h = x Hᵀ + b,    u_k = v_k Q_kᵀ with v_k = x P_kᵀ
-               where P_k maps to fewer features the rarer the classes are. With t_n in the head or cluster k,
+               where P_k maps to fewer features the rarer the classes are. With t_n, the true class of sample
+               n, in the head or in cluster k,
                    y_n = log softmax(h_n)_{t_n},    or
                    y_n = log softmax(h_n)_{S + k − 1} + log softmax(u_kn)_{t_n − c_k}
                L_mean = −Σ_n y_n / N.   Only the samples of a cluster need its u_k.
-    Backward   g_n = ∂L/∂L_mean / N − ∂L/∂y_n.  −log softmax(z)_j has the slope softmax(z)_c − δ_cj, so
+    Backward   −y_n reaches L by L_mean, with 1/N, and directly:   g_n = ∂L/∂L_mean / N − ∂L/∂y_n.
+               −log softmax(z)_j changes with z_c by softmax(z)_c − δ_cj, so
                    ∂L/∂h_nc = g_n D_nc      D_nc = softmax(h_n)_c − δ_{c, j_n},  j_n = t_n or S + k − 1
                    ∂L/∂u_knc = g_n D_knc    D_knc = softmax(u_kn)_c − δ_{c, t_n − c_k},  n in cluster k
-               and by the affine maps (linear.py), with g_n where the fewest numbers are to be multiplied,
+               and by the affine maps (linear.py), where g x is x with its row n times g_n, and g stands where
+               the fewest numbers are to be multiplied,
                    ∂L/∂H = Dᵀ (g x)          ∂L/∂b = Dᵀ g              ∂L/∂Q_k = D_kᵀ (g v_k)
                    ∂L/∂v_k = g (D_k Q_k)     ∂L/∂P_k = (∂L/∂v_k)ᵀ x
                    ∂L/∂x = g (D H) + Σ_k ∂L/∂v_k P_k

@@ -69,8 +69,10 @@ class AddLayerNormFunction(Function):
         normalized = s.shape[-ctx.ndim :]
         h = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            g = wide(grad_y) if weight is None else wide(grad_y) * weight
-            h = rstd * (g - g.mean(axes, keepdim=True) - s_hat * (g * s_hat).mean(axes, keepdim=True))
+            g_hat = wide(grad_y) if weight is None else wide(grad_y) * weight
+            mean_g = g_hat.mean(axes, keepdim=True)
+            mean_g_s_hat = (g_hat * s_hat).mean(axes, keepdim=True)
+            h = rstd * (g_hat - mean_g - s_hat * mean_g_s_hat)
             h = h.to(s.dtype) if grad_s is None else (h + grad_s).to(s.dtype)
         if ctx.needs_input_grad[2]:
             grad_weight = (grad_y * s_hat).sum_to_size(normalized).to(weight.dtype)

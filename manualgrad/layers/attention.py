@@ -42,13 +42,15 @@ class ScaledDotProductAttentionFunction(Function):
 
     Forward    Z = s Q Kᵀ + M                  scores: s is the scale, M the mask (−∞ forbids a pair)
                P_ij = e^Z_ij / Σ_k e^Z_ik      weights: a softmax of each row
-               O = (P ⊙ D) V                   D: dropout, 0 or 1/(1 − p); all ones without
-    Backward   G = ∂L/∂O.  O is bilinear in P ⊙ D and V:
+               O = (P ⊙ D) V                   D: dropout of probability p, 0 or 1/(1 − p); else all ones
+    Backward   G = ∂L/∂O  (L under a ∂ is the loss, in a shape the number of queries).
+               O is bilinear in P ⊙ D and V:
                ∂L/∂V = (P ⊙ D)ᵀ G,   ∂L/∂P = G Vᵀ ⊙ D
                softmax, ∂P_ij/∂Z_ik = P_ij (δ_jk − P_ik), contracted with ∂L/∂P row by row:
                ∂L/∂Z_ik = P_ik (∂L/∂P_ik − Σ_j P_ij ∂L/∂P_ij)
                Z is a product and a sum:   ∂L/∂Q = s ∂L/∂Z K,   ∂L/∂K = s (∂L/∂Z)ᵀ Q,   ∂L/∂M = ∂L/∂Z
-               Σ_j P_ij ∂L/∂P_ij is Σ_e G_ie O_ie too; a kernel that never holds a whole row of P uses that.
+               Put in ∂L/∂P_ij = Σ_e G_ie V_je D_ij, and Σ_j P_ij ∂L/∂P_ij is Σ_e G_ie O_ie too: a kernel
+               that never holds a whole row of P uses that.
                A row that is −∞ throughout has P = 0: it gives 0, and gets the gradient 0.
     Shapes     Q: (*, L, E);   K: (*, S, E);   V: (*, S, Eᵥ);   O: (*, L, Eᵥ);   Z, P, D: (*, L, S);
                leading axes and M are broadcast; their gradients are summed over what was repeated

@@ -43,7 +43,8 @@ class BatchNormFunction(Function):
     Backward   g = ∂L/∂y,  ĝ = g w = ∂L/∂x̂.  x_j reaches x̂_i directly, through μ and through r (see
                LayerNorm): ∂x̂_i/∂x_j = r (δ_ij − 1/N − x̂_i x̂_j / N)
                ∂L/∂w = Σ g x̂,   ∂L/∂b = Σ g
-               ∂L/∂x = r w (g − Σg / N − x̂ Σ(g x̂) / N),  where both sums are the gradients of b and w
+               Summed with ĝ_i = g_i w, where w is one number for the whole channel,
+               ∂L/∂x = r w (g − Σg / N − x̂ Σ(g x̂) / N),  in which both sums are the gradients of b and w
     Shapes     x, y: (B, C, *);   w, b: (C) or None;   μ, σ²: (C);   N = elements of x / C
     Saves      x, w, μ, σ²
     Source     Ioffe, Szegedy 2015, arXiv:1502.03167

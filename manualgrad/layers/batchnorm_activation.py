@@ -71,7 +71,7 @@ def before_activation(
 
 
 def after_activation(v: Tensor, slope: float, window: Ints) -> tuple[Tensor, Tensor]:
-    """y = f(max v), and of each window the place of the maximum, plus K if it is not positive."""
+    """y = f(max v), and of each window, of K elements, the maximum's place, plus K if it is not positive."""
     winner = v.new_empty(0, dtype=torch.uint8)
     if window:
         v, place = in_windows(v, window).max(-1)

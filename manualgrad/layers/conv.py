@@ -1,12 +1,15 @@
 """Convolution and its transpose, in one, two and three dimensions.
 
-They rest on one bilinear form of an image x, a kernel w and an image y. With output position o,
-kernel tap k and input position  i = s o + d k − p  (stride s, dilation d, padding p, along each axis),
+They rest on one bilinear form of an image x, a kernel w and an image y. With sample n, channels b of x and a
+of y, output position o, kernel tap k and input position  i = s o + d k − p  (stride s, dilation d, padding p,
+along each axis),
 
     ⟨y, w, x⟩ = Σ_{n,a,b,o,k}  y_nao  w_abk  x_nb(s o + d k − p)
 
-a convolution maps (x, w) to the y that it is linear in, a transposed convolution maps (y, w) to x, and the
-gradient of w contracts x with y. So each backward consists of the other two operations: the adjoint of a
+what stands beside y_nao is the convolution of x with w, what stands beside x_nbi is the transposed
+convolution of y with w, and what stands beside w_abk contracts x with y. If x changes by dx, the y of a
+convolution changes, and with it the loss by ⟨g, w, dx⟩: so ∂L/∂x is what stands beside x in ⟨g, w, x⟩, and
+∂L/∂w what stands beside w there. Each backward thus consists of the other two operations: the adjoint of a
 convolution is a transposed convolution, and the other way round. Groups split channels a and b into blocks
 that do not meet.
 """
@@ -72,14 +75,10 @@ def weight_gradient(
     Shapes: y (N, groups·A, *O), x (N, groups·B, *I) -> (groups·A, B, *kernel)
     """
     ndim, places = len(kernel), tuple(y.shape[2:])
-    into, sums = (
-        x.shape[1] // groups,
-        y.shape[0] * math.prod(places),
-    )  # B, and the terms of the sum over n and o
+    into, sums = x.shape[1] // groups, y.shape[0] * math.prod(places)  # B, and the terms of Σ_{n,o}
     seen = windows(x, kernel, places, stride, padding, dilation)
-    seen = seen.permute(
-        1, *range(2 + ndim, 2 + 2 * ndim), 0, *range(2, 2 + ndim)
-    )  # (groups·B, *kernel, N, *O)
+    # (groups·B, *kernel, N, *O)
+    seen = seen.permute(1, *range(2 + ndim, 2 + 2 * ndim), 0, *range(2, 2 + ndim))
     seen = seen.reshape(groups, into * math.prod(kernel), sums)
     y = y.transpose(0, 1).reshape(groups, y.shape[1] // groups, sums)
     return (y @ seen.transpose(1, 2)).reshape(-1, into, *kernel)
@@ -108,12 +107,12 @@ def per_channel_sum(g: Tensor) -> Tensor:
 class ConvFunction(Function):
     """Convolution (in the field's sense: the kernel is not flipped).
 
-    Forward    y_nao = b_a + Σ_{b,k} w_abk x_nb(s o + d k − p),   x is 0 outside
+    Forward    y_nao = c_a + Σ_{b,k} w_abk x_nb(s o + d k − p),   c is the bias, x is 0 outside
     Backward   g = ∂L/∂y.  x_nbi reaches y_nao through tap k wherever s o + d k − p = i:
                ∂L/∂x_nbi = Σ_{a,o,k: s o + d k − p = i} g_nao w_abk   (the transposed convolution of g)
                ∂L/∂w_abk = Σ_{n,o} g_nao x_nb(s o + d k − p)          (a tap is shared by all places)
-               ∂L/∂b_a   = Σ_{n,o} g_nao
-    Shapes     x: (N, B, *I);   w: (A, B/groups, *K);   b: (A) or None;   y: (N, A, *O)
+               ∂L/∂c_a   = Σ_{n,o} g_nao
+    Shapes     x: (N, B, *I);   w: (A, B/groups, *K);   c: (A) or None;   y: (N, A, *O)
                O = ⌊(I + 2p − d (K − 1) − 1) / s⌋ + 1 along each axis
     Saves      x only if w needs a gradient, w only if x does
     Source     LeCun et al. 1989, doi:10.1162/neco.1989.1.4.541; Dumoulin, Visin 2016, arXiv:1603.07285
@@ -157,7 +156,8 @@ class ConvFunction(Function):
 class ConvTransposeFunction(Function):
     """Transposed convolution: each input element writes a scaled copy of the kernel into the output.
 
-    Forward    x_nbi = c_b + Σ_{a,o,k: s o + d k − p = i} y_nao w_abk,   y is the input here, x the output
+    Forward    x_nbi = c_b + Σ_{a,o,k: s o + d k − p = i} y_nao w_abk,   y is the input here, x the output,
+               c the bias
     Backward   g = ∂L/∂x.  y_nao wrote to s o + d k − p, through every tap k:
                ∂L/∂y_nao = Σ_{b,k} g_nb(s o + d k − p) w_abk          (the convolution of g)
                ∂L/∂w_abk = Σ_{n,o} y_nao g_nb(s o + d k − p)          (as for the convolution, g in x's place)
@@ -197,9 +197,7 @@ class ConvTransposeFunction(Function):
         if ctx.needs_input_grad[0]:
             zero = (0,) * len(s)
             grad_y = torch.convolution(grad_x, weight, None, s, p, d, False, zero, ctx.groups)
-            for axis, size in enumerate(
-                ctx.size, start=2
-            ):  # an output_padding >= s makes room for more windows
+            for axis, size in enumerate(ctx.size, start=2):  # output_padding >= s makes room for more windows
                 grad_y = crop(grad_y, axis, size)
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(y, grad_x, ctx.kernel, s, p, d, ctx.groups)
@@ -211,12 +209,13 @@ class ConvTransposeFunction(Function):
 class ConvTBCFunction(Function):
     """Convolution in time of vectors: with the channels last, a window is a row of a matrix.
 
-    Forward    y_tna = b_a + Σ_{k,c} x_(t + k − p)nc w_kca,   x = 0 outside of time
+    Forward    y_tna = b_a + Σ_{k,c} x_(t + k − p)nc w_kca   with time t, sample n, channels c of x and a of
+               y, tap k and padding p;   x = 0 outside of time
                With X the matrix of windows, X_(tn)(kc) = x_(t + k − p)nc, it is a product:  Y = X W + b
-    Backward   ∂L/∂w_kca = Σ_{t,n} X_(tn)(kc) g_tna,   that is Xᵀ g
-               x_inc was at place k of the window t = i + p − k:
+    Backward   g = ∂L/∂y.  x_inc was at place k of the window t = i + p − k:
                ∂L/∂x_inc = Σ_{k,a} g_(i + p − k)na w_kca,   a convolution of g, with the kernel from behind:
                k' = K − 1 − k makes it  Σ_{k',a} g_(i + k' − p')na w_(K−1−k')ca,   p' = K − 1 − p
+               ∂L/∂w_kca = Σ_{t,n} X_(tn)(kc) g_tna,   that is Xᵀ g
                ∂L/∂b_a = Σ_{t,n} g_tna
     Shapes     x: (T, N, C);   w: (K, C, A);   b: (A);   y: (T + 2p − K + 1, N, A)
     Saves      x only if w needs a gradient, w only if x does

@@ -51,7 +51,8 @@ class ConvBatchNormFunction(Function):
     """Convolve, then standardize each channel with the statistics of the batch, scale and shift it.
 
     Forward    u = w ∗ x,   μ = mean(u),  σ² = mean((u − μ)²),   û = (u − μ) r  with  r = (σ² + ε)^(−1/2)
-               y = û γ + β.   A bias b of the convolution would move u and μ alike: u + b − (μ + b) = u − μ
+               y = û γ + β  with weight γ and bias β of the norm.   A bias b of the convolution would move u
+               and μ alike: u + b − (μ + b) = u − μ
     Backward   g = ∂L/∂y,  ĝ = g γ = ∂L/∂û.   From û back to u as in BatchNorm:
                ∂L/∂γ = Σ g û,   ∂L/∂β = Σ g
                h = ∂L/∂u = r γ (g − Σg / N − û Σ(g û) / N)
@@ -128,9 +129,9 @@ class ConvBatchNormEvalFunction(Function):
     Forward    s = γ (σ² + ε)^(−1/2),   v = s w,   t = (b − μ) s + β;   y = v ∗ x + t
     Backward   g = ∂L/∂y.   As in Conv:
                ∂L/∂x = the transposed convolution of g with v,   V = ∂L/∂v = the contraction of g with x
-               v and t depend on w, s, b and β, channel by channel:
+               t is added everywhere, ∂L/∂t = Σg.   v and t depend on w, s, b and β, channel by channel:
                ∂L/∂w = s V,   ∂L/∂b = s Σg,   ∂L/∂β = Σg
-               ∂L/∂s = Σ V w + (b − μ) Σg,   ∂L/∂γ = (σ² + ε)^(−1/2) ∂L/∂s
+               ∂L/∂s = Σ V w + (b − μ) Σg,  the first over the channel's taps;   ∂L/∂γ = (σ² + ε)^(−1/2) ∂L/∂s
     Shapes     as above;   s, t: (A);   v, V: as w
     Saves      x if w or γ needs a gradient;  w, b, γ, μ, σ², but nothing of the size of y
     Source     Jacob et al. 2018, arXiv:1712.05877, section 3.2 (folding)

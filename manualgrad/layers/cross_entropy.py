@@ -1,4 +1,8 @@
-"""Losses of a classification: NLLLoss and CrossEntropyLoss. Reductions are those of loss.py."""
+"""Losses of a classification: NLLLoss and CrossEntropyLoss. Reductions are those of loss.py.
+
+Throughout, i is a sample (of images, a pixel of one), c and k are classes, t_i is the true one, and ω_i says
+how much the sample counts; p is the softmax of the logits z.
+"""
 
 from __future__ import annotations
 
@@ -148,8 +152,9 @@ class CrossEntropyLossFunction(Function):
                q_ic = (1 − ε) ω_i δ_{c, t_i} + ε/C weight_c   (ε smooths the label; q_i = 0 if t_i is ignored)
                ℓ_i = −Σ_c q_ic log p_ic,   the mean is Σ ℓ / Σ ω,   ω_i = weight[t_i], or 0 if t_i is ignored
     Backward   ∂ log p_ik/∂z_ic = δ_kc − p_ic,  so with s_i = ∂L/∂ℓ_i
-               ∂L/∂z_ic = s_i (p_ic Σ_k q_ik − q_ic)
-               which without weights and smoothing is  s_i (p_ic − δ_{c, t_i})
+               ∂L/∂z_ic = −s_i Σ_k q_ik (δ_kc − p_ic) = s_i (p_ic Σ_k q_ik − q_ic)
+               which without weights and smoothing is  s_i (p_ic − δ_{c, t_i}).   In code the two terms of q
+               come one after the other: ``q_true``, of the true class, and ``rest``
     Shapes     z: (N, C, *);   t: (N, *), integers in [0, C);   weight: (C) or None
     Saves      z, log Σ e^z, t, weight: the probabilities are one exponential away
     Source     Bridle 1990, doi:10.1007/978-3-642-76153-9_28; Szegedy et al. 2015, arXiv:1512.00567

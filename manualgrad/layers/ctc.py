@@ -112,17 +112,20 @@ class CTCLossFunction(Function):
     """Connectionist temporal classification: how probable is a label sequence, whenever its labels were read.
 
     Forward    At each of the T_n steps of time the network gives a probability to each class, one of which is
-               the blank, "nothing new". An alignment a_1 … a_T reads as the labels l_1 … l_S if these remain
-               once repetitions are merged and blanks removed, so it walks along the extended labels
+               the blank, "nothing new". Of one sample, T = T_n, S = S_n: an alignment, a class for each step,
+               reads as the labels l_1 … l_S if these remain once repetitions are merged and blanks removed,
+               so it walks along the extended labels
                    l′ = (blank, l_1, blank, l_2, …, l_S, blank),   U = 2S + 1,
                starting at l′_0 or l′_1, staying or moving on by one at each step, or by two, over a blank, if
-               the labels at its sides differ (else they would be merged), and ending at one of the last two.
+               the labels at its sides differ (else they would be merged; skip_u says that u may be reached
+               so), and ending at one of the last two.
                p(l) = Σ over such walks u of Π_t e^{e_t,u_t},   e_tu = x_{t, l′_u},   x = log_probs
-               The sum over exponentially many walks is one over where they stand at time t:
+               The sum over exponentially many walks is one over where they stand at time t = 0 … T − 1:
                    α_tu = log of the sum over all ways to reach u at t, e_tu included
-                        = e_tu + log(e^{α_{t−1,u}} + e^{α_{t−1,u−1}} + [skip_u] e^{α_{t−1,u−2}})
+                        = e_tu + log(e^{α_{t−1,u}} + e^{α_{t−1,u−1}} + [skip_u] e^{α_{t−1,u−2}}),
+                   α_0u = e_0u at the first two places, −∞ elsewhere,
                    log p = log(e^{α_{T−1,U−1}} + e^{α_{T−1,U−2}}),   ℓ = −log p
-               ℓ = ∞ if no walk is short enough, or 0 with zero_infinity.
+               ℓ = ∞ if no walk gets to the end in T steps, or 0 with zero_infinity.
                The mean is Σ_n ℓ_n / max(S_n, 1) / N.
     Backward   With the ways to finish from u after t,
                    β_tu = log(Σ_v e^{e_{t+1,v} + β_{t+1,v}}),   v = u, u + 1, and u + 2 if skip_{u+2},
@@ -165,6 +168,7 @@ class CTCLossFunction(Function):
         zero_infinity: bool,
         longest: int,
     ):
+        # T_n and S_n
         steps, labels = (as_tensor(k, log_probs.device) for k in (input_lengths, target_lengths))
         _, e, skip, last = CTCLossFunction.walk(log_probs, targets, labels, blank, longest)
         alpha = prefixes(e, skip)

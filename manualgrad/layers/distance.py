@@ -228,7 +228,7 @@ class PDistFunction(Function):
     Backward   x_i is in all pairs (i, k) with a plus, and in all pairs (k, i) with a minus. With the pull
                h_ij = g_ij ∂‖δ_ij‖/∂δ_ij (derived in PairwiseDistanceFunction; 0 where x_i = x_j):
                ∂L/∂x_i = Σ_{k>i} h_ik − Σ_{k<i} h_ki = Σ_k h_ik,   as with g_ki = g_ik  h_ki = −h_ik
-               Some rows i are done at a time: all δ together would be D / 2 times larger than g
+               Some rows i are done at a time: all δ_ij together would be N² D numbers
                For p = ∞ each of the largest |δ| has the slope 1 of a single one, as in torch
     Shapes     x: (N, D);   y: (N (N − 1) / 2)
     Saves      x, y

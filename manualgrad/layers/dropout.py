@@ -87,6 +87,7 @@ class AlphaDropoutFunction(Function):
 
     @staticmethod
     def forward(x: Tensor, mask: Tensor, p: float, inplace: bool):
+        # a (u + c p) is a x + a c p where m = 1, and −a c (1 − p) where m = 0
         a = AlphaDropoutFunction.factor(p)
         factor = a * mask.to(x.dtype)
         shift = a * SATURATION * (mask.to(x.dtype) - (1 - p))

@@ -46,7 +46,7 @@ class CosineEmbeddingLossFunction(Function):
     """A similar pair is to point the same way, a dissimilar one to have a cosine below a margin.
 
     Forward    a = Σ x₁² + ε,   b = Σ x₂² + ε,   c = Σ x₁ x₂ / (√a √b),   ε = 10⁻¹²
-               t = 1:  ℓ = 1 − c        t = −1:  ℓ = max(0, c − m)        another t: ℓ = 0
+               t = 1:  ℓ = 1 − c     t = −1:  ℓ = max(0, c − m)  with margin m     another t:  ℓ = 0
     Backward   s = ∂L/∂ℓ,   ∂L/∂c = s ([t = −1] [c − m ≥ 0] − [t = 1])   (the kink counts as missed)
                ∂a/∂x₁ = 2 x₁, so that ∂(1/√a)/∂x₁ = −x₁ / (a √a), and by the product rule
                ∂c/∂x₁ = x₂ / (√a √b) − c x₁ / a,   ∂c/∂x₂ = x₁ / (√a √b) − c x₂ / b
@@ -142,7 +142,7 @@ class TripletMarginLossFunction(Function):
 
     Forward    d⁺ = d(anchor, positive),   d⁻ = d(anchor, negative),   d˟ = d(positive, negative), if swapped
                n = min(d⁻, d˟)   (the nearer of the two to the negative serves as anchor; else n = d⁻)
-               z = m + d⁺ − n,   ℓ = max(0, z)
+               z = m + d⁺ − n  with margin m,   ℓ = max(0, z)
     Backward   h = s [z ≥ 0],   s = ∂L/∂ℓ   (the kink counts as missed, as in torch)
                ∂L/∂d⁺ = h,   ∂L/∂n = −h,  which goes to the smaller of d⁻ and d˟, and by halves if they tie
     Shapes     d⁺, d⁻, d˟: the same, any (d˟ may be None)

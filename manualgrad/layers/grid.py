@@ -131,16 +131,18 @@ class GridSampleFunction(Function):
     """The values of a picture at given places, between its elements too.
 
     Forward    place p has a coordinate v_k for each axis k, which says a position u_k = u(v_k) among the
-               elements (see ``position``). Along each axis it sees T taps, elements j with weights w(u):
+               elements (see ``position``; ``padded`` brings it into the picture, or for bicubic the taps).
+               Along each axis it sees T taps, elements j with weights w(u), which are 0 outside the picture:
                nearest    the element that u is closest to,  w = 1
                bilinear   ⌊u⌋ and ⌊u⌋ + 1,  w = 1 − |u − j|
-               bicubic    ⌊u⌋ − 1 ... ⌊u⌋ + 2,  w = k(|u − j|),  k = cubic(·, −¾)
+               bicubic    ⌊u⌋ − 1 ... ⌊u⌋ + 2,  w = κ(|u − j|),  κ = cubic(·, −¾)
                Over all axes a tap t is a tap of each axis, an element j(p, t) with  W_pt = ∏_k w_k:
                y_cp = Σ_t W_pt x_c,j(p,t)
     Backward   y is linear in x:   ∂L/∂x_cj = Σ_{p,t: j(p,t) = j} W_pt g_cp   (add where forward reads)
                and v_k is in the factor w_k of each weight:
                ∂L/∂v_pk = Σ_t (Σ_c g_cp x_c,j(p,t)) ∂W_pt/∂v_k,   ∂W/∂v_k = w_k'(u_k) u_k'(v_k) ∏_{l≠k} w_l
-               w' = −sign(u − j) for bilinear,  sign(u − j) k'(|u − j|) for bicubic,  0 for nearest
+               w' = −sign(u − j) for bilinear,  sign(u − j) κ'(|u − j|) for bicubic,  0 for nearest
+               u' is the ``speed`` of ``position``, times the ``turn`` of ``padded`` if that moved u
     Shapes     x: (N, C, *I);   v: (N, *P, d), the last axis of x first;   y: (N, C, *P)
                d = 2 or 3;   t = 1 ... T^d
     Saves      x only if v needs a gradient, and v;  taps are recomputed
@@ -281,7 +283,7 @@ def padded(u: Tensor, length: int, padding_mode: str, align_corners: bool) -> tu
 def cubic_slope(distance: Tensor, a: float) -> Tensor:
     """The derivative of ``cubic`` by its distance.
 
-    k'(d) = 3 (a + 2) d² − 2 (a + 3) d     for d < 1
+    κ'(d) = 3 (a + 2) d² − 2 (a + 3) d     for d < 1
             3a d² − 10a d + 8a             for 1 ≤ d < 2
     """
     d = distance

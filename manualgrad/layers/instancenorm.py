@@ -41,7 +41,8 @@ class InstanceNormFunction(Function):
                x̂ = (x − μ) r   with  r = (σ² + ε)^(−1/2),   y = x̂ w + b,   w and b per channel
     Backward   g = ∂L/∂y,  ĝ = g w = ∂L/∂x̂.  x_j reaches the x̂_i of its own instance, and no other: directly
                if i = j, and through μ and r for every i:
-               ∂μ/∂x_j = 1/N,   ∂σ²/∂x_j = 2 (x_j − μ)/N,   ∂r/∂x_j = −½ r³ ∂σ²/∂x_j = −r² x̂_j / N
+               ∂μ/∂x_j = 1/N,   ∂σ²/∂x_j = 2 (x_j − μ)/N   (μ in it adds nothing: Σ_i (x_i − μ) = 0)
+               ∂r/∂x_j = −½ r³ ∂σ²/∂x_j = −r² x̂_j / N
                ∂x̂_i/∂x_j = r (δ_ij − 1/N) − (x_i − μ) r² x̂_j / N = r (δ_ij − 1/N − x̂_i x̂_j / N)
                summed with ĝ_i, where w is one number for the whole instance and comes out of the means:
                ∂L/∂x = r w (g − mean(g) − x̂ mean(g x̂))

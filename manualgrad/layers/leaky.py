@@ -1,7 +1,8 @@
 """Leaky rectifiers: straight above zero, and a slope below it that is given, learned or drawn.
 
-With g = ∂L/∂y, a docstring below states y and the gradients. At the kink x = 0 the lower slope is taken, as
-torch does. The in-place forms overwrite their input and save a copy of it.
+All have y_i = f(x_i), so ∂L/∂x_i = g_i f′(x_i) with g = ∂L/∂y. At the kink x = 0 the lower slope is taken, as
+torch does. Shapes are those of the input, where nothing else is said. The in-place forms overwrite their
+input and save a copy of it.
 """
 
 from __future__ import annotations

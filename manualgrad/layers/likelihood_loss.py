@@ -1,6 +1,7 @@
 """Losses that are likelihoods: how improbable a model's distribution makes what was observed.
 
-Reductions are those of loss.py, and so is ``share``, the gradient of each ℓ_i.
+Reductions are those of loss.py, and so is ``share``, the gradient of each ℓ_i. Throughout, t is what was
+observed, the target, and x what the model says.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class KLDivLossFunction(Function):
 
     Forward    x = log q is the model's.  The target is t = p:  ℓ = p log p − p x   (0 log 0 = 0)
                or, if it is given as t = log p:                 ℓ = e^t (t − x)
-               L = ℓ, Σ ℓ or Σ ℓ / N, divided by B, the batch size, for "batchmean" (else B = 1)
-    Backward   s = ∂L/∂ℓ / B
-               t = p:       ∂L/∂x = −s p,      ∂L/∂t = s (log p + 1 − x)
+               "batchmean" is Σ ℓ / B, B the batch size (for the other reductions B = 1)
+    Backward   s = ∂L/∂ℓ,  what ``share`` says, divided by B
+               t = p:       ∂L/∂x = −s p,      ∂L/∂t = s (log p + 1 − x),   as (p log p)′ = log p + 1
                t = log p:   ∂L/∂x = −s e^t,    ∂L/∂t = s e^t (t − x + 1)
     Shapes     x, t: the same, any
     Saves      t; x only if t needs a gradient
@@ -133,12 +134,12 @@ class PoissonNLLLossFunction(Function):
     """Negative log-likelihood of a count t under a Poisson distribution of mean λ.
 
     Forward    P(t) = λ^t e^−λ / t!,  so −log P(t) = λ − t log λ + log t!
-               x = log λ:   ℓ = e^x − t x        x = λ:   ℓ = x − t log(x + ε)
+               x = log λ:   ℓ = e^x − t x        x = λ:   ℓ = x − t log(x + ε),   where ε keeps it finite
                ``full`` adds log t! ≈ t log t − t + ½ log 2πt  (Stirling) where t > 1
     Backward   s = ∂L/∂ℓ
                x = log λ:   ∂L/∂x = s (e^x − t),             ∂ℓ/∂t = −x
                x = λ:       ∂L/∂x = s (1 − t / (x + ε)),     ∂ℓ/∂t = −log(x + ε)
-               ``full``:    ∂ℓ/∂t has log t + 1 / 2t more where t > 1;   ∂L/∂t = s ∂ℓ/∂t
+               ``full``:    ∂ℓ/∂t has (log t + 1) − 1 + 1/(2t) more where t > 1;   ∂L/∂t = s ∂ℓ/∂t
     Shapes     x, t: the same, any
     Saves      x, t
     Source     Nelder, Wedderburn 1972, doi:10.2307/2344614

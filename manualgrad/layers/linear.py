@@ -232,8 +232,8 @@ class GroupedMMFunction(Function):
     """Products of several pairs of matrices, which may lie side by side in one.
 
     Forward    Y_e = A_e B_e for each group e.  A stack has a matrix per group; a single matrix is cut along
-               one axis, group e being the places o_(e−1) ≤ p < o_e of the offsets o (what is behind them is
-               in no group, and 0 in the result):
+               one axis, group e being the places o_(e−1) ≤ p < o_e of the offsets o, with o_0 = 0 (what is
+               behind the last is in no group, and 0 in the result):
                2-d times 3-d   the rows of A are cut, and so are those of Y (tokens, each for its expert)
                3-d times 2-d   the columns of B are cut, and so are those of Y
                2-d times 2-d   the columns of A and the rows of B are cut, the axis of the sum:  Y is a stack

@@ -89,9 +89,10 @@ class LinearActivationFunction(Function):
     """An affine map of the last axis, and a function of each number behind it.
 
     Forward    v = x Wᵀ + b,   y = f(v):
-               relu  max(v, 0);   leaky_relu  v where v > 0, else a v;   tanh;   sigmoid  σ(v)
-               silu  v σ(v);   gelu  v Φ(v), and in the tanh form an approximation of Φ
-    Backward   g = ∂L/∂y.  v_no reaches y_no alone:   h = ∂L/∂v = g ⊙ f′(v)
+               relu  max(v, 0);   leaky_relu  v where v > 0, else a v;   tanh;   sigmoid  σ(v) = 1/(1 + e^−v)
+               silu  v σ(v);   gelu  v Φ(v),  Φ the distribution function of a standard normal variable, and
+               in the tanh form an approximation of it
+    Backward   g = ∂L/∂y.  v_no reaches y_no alone:   h = ∂L/∂v = g ⊙ f′(v),   f′ from the page of f:
                relu  f′ = 1 where y > 0, else 0;   tanh  1 − y²;   sigmoid  y (1 − y)
                leaky_relu  1 where v > 0, else a;   silu  σ (1 + v (1 − σ));   gelu  Φ + v Φ′
                From v on it is Linear, with h in g's place:

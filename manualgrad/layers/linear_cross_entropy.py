@@ -118,7 +118,8 @@ def excess(p: Tensor, target: Tensor, omega: Tensor, weight: Tensor | None, smoo
 class LinearCrossEntropyLossFunction(Function):
     """Cross entropy of x Wᵀ + b with class indices, a few samples at a time.
 
-    Forward    z_nck = Σ_i x_ni W_cki + b_ck,   log p_nck = z_nck − log Σ_j e^z_njk
+    Forward    of sample n, feature i, classes c and j, and place k, of which there is one mostly:
+               z_nck = Σ_i x_ni W_cki + b_ck,   log p_nck = z_nck − log Σ_j e^z_njk
                ℓ_nk = −Σ_c q_nck log p_nck   with q of CrossEntropyLossFunction: (1 − ε) ω_nk at class t_nk,
                ε/C weight_c at every class, 0 if t_nk is ignored;   the mean is Σ ℓ / Σ ω
                ℓ_nk depends on no logits but those of sample n, so z exists for a chunk of samples at a time.

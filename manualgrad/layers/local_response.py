@@ -122,7 +122,8 @@ class CrossMapLRN2dFunction(Function):
                W(c) = {c − h, …, c + h}, and channel 0 as well, wherever it is (see below)
     Backward   as for LocalResponseNorm, with another window:
                ∂L/∂x_j = g_j d_j^(−β) − 2 (αβ/n) x_j Σ_{c: j ∈ W(c)} g_c x_c d_c^(−β−1)
-               for j > 0 the channels c with j ∈ W(c) are {j − h, …, j + h}; for j = 0 they are all
+               for j > 0 the channels c with j ∈ W(c) are {j − h, …, j + h}; for j = 0 they are all, those
+               with c > h beyond that window.   In code v_c = g_c x_c d_c^(−β−1)
     Shapes     x, y, d: (B, C, H, W)
     Saves      x, d
     Source     torch/nn/modules/_functions.py, after Lua Torch's SpatialCrossMapLRN

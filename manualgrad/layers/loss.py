@@ -1,7 +1,8 @@
 """Losses of one element at a time: how wrong an output is, as one number. (Of classes: cross_entropy.py.)
 
-With ℓ_i the loss of element (or sample) i, reduction "none" returns ℓ, "sum" Σ ℓ_i, "mean" Σ ℓ_i / N. A
-backward first finds what each ℓ_i is responsible for, ``share``, and then asks what made ℓ_i.
+With ℓ_i the loss of element (or sample) i, one of N, the output is with reduction "none" y = ℓ, with "sum"
+y = Σ ℓ_i, with "mean" y = Σ ℓ_i / N. (L stays what all gradients are of, and may be this y.) A backward first
+finds what each ℓ_i is responsible for, ``share``, and then asks what made ℓ_i: x, compared with the target t.
 """
 
 from __future__ import annotations
@@ -58,18 +59,19 @@ def reduce(loss: Tensor, reduction: str, total: Tensor | float | None = None) ->
 
 
 def share(grad: Tensor, reduction: str, total: Tensor | float) -> Tensor:
-    """∂L/∂ℓ_i from g = ∂L/∂(reduced loss): g_i, g or g / total."""
+    """∂L/∂ℓ_i from g = ∂L/∂y: g_i, g or g / total."""
     return wide(grad) / total if reduction == "mean" else wide(grad)
 
 
 class DifferenceLossFunction(Function):
     """What the losses of a difference δ = x − t have in common.
 
-    Forward    ℓ_i = ω_i φ(δ_i),   L = ℓ, Σ ℓ or Σ ℓ / Σ ω   (without weights ω = 1, Σ ω = N)
+    Forward    ℓ_i = ω_i φ(δ_i),   y = ℓ, Σ ℓ or Σ ℓ / Σ ω   with weights ω, or without: ω = 1, Σ ω = N
                Huber's mean is Σ ℓ / N with weights too
-    Backward   g = ∂L/∂(reduced loss),  s = ∂L/∂ℓ  (g, or g / Σ ω for the mean)
+    Backward   g = ∂L/∂y,  s = ∂L/∂ℓ  (g, or g / Σ ω for the mean)
                ∂L/∂x = s ω φ′(δ),   ∂L/∂t = −∂L/∂x
-               ∂L/∂ω = s φ(δ), and for the mean, which ω also divides, s (φ(δ) − Σ ℓ / Σ ω)
+               ∂L/∂ω = s φ(δ), and for the mean, which ω also divides, by the quotient rule
+               g (φ(δ) Σ ω − Σ ℓ) / (Σ ω)² = s (φ(δ) − Σ ℓ / Σ ω)
     Shapes     x, t, ω: the same, any (or ω None);   ``shape`` is the one parameter of φ and φ′
     Saves      x, t, ω
     """
@@ -86,7 +88,7 @@ def difference(x: Tensor, target: Tensor) -> Tensor:
 
 
 def weighted_total(loss: Tensor, weight: Tensor | None, reduction: str, by_weight: bool = True) -> Tensor:
-    """L from φ(δ): weighted and reduced; a mean is divided by the weights, or else by their number."""
+    """y from φ(δ): weighted and reduced; a mean is divided by the weights, or else by their number."""
     if weight is None:
         return reduce(loss, reduction)
     return reduce(loss * weight, reduction, wide(weight).sum() if by_weight else None)
@@ -154,7 +156,7 @@ class L1LossFunction(DifferenceLossFunction):
 
 
 class SmoothL1LossFunction(DifferenceLossFunction):
-    """Absolute error, rounded off below β: the Huber loss divided by its δ.
+    """Absolute error, rounded off below β: the Huber loss divided by its threshold.
 
     Forward    φ(δ) = δ² / 2β where |δ| < β, else |δ| − β/2   (β > 0);  with c = min(|δ|, β) both are
                c (|δ| − c/2) / β
@@ -347,7 +349,8 @@ class BCELossFunction(Function):
     """Binary cross entropy of probabilities.
 
     Forward    ℓ = −ω (t log x + (1 − t) log(1 − x)),   logarithms not below −100, so that ℓ stays finite
-    Backward   s = ∂L/∂ℓ:   ∂L/∂x = s ω (x − t) / (x (1 − x)),   the denominator not below 10⁻¹²
+    Backward   s = ∂L/∂ℓ:   ∂ℓ/∂x = −ω (t / x − (1 − t) / (1 − x)), over one denominator
+               ∂L/∂x = s ω (x − t) / (x (1 − x)),   the denominator not below 10⁻¹²
                ∂L/∂t = s ω (log(1 − x) − log x)
     Shapes     x, t: the same, any;   ω: of x, or None
     Saves      x, t, ω
@@ -455,10 +458,12 @@ def softplus_of_minus(x: Tensor) -> Tensor:
 class BCEWithLogitsLossFunction(Function):
     """Binary cross entropy of logits: the sigmoid and the logarithm cancel, on paper and in the code.
 
-    Forward    with p = σ(x):  −log p = log(1 + e^−x) = softplus(−x),   −log(1 − p) = x + softplus(−x)
-               ℓ = ω ((1 − t) x + λ softplus(−x)),   λ = 1 + (ρ − 1) t,   ρ the weight of positives
-               softplus(−x) = log(1 + e^−|x|) + max(−x, 0)
-    Backward   s = ∂L/∂ℓ,  softplus′(−x) in x is −σ(−x) = p − 1:
+    Forward    with p = σ(x) = 1 / (1 + e^−x):
+               −log p = log(1 + e^−x) = softplus(−x),   −log(1 − p) = −log(p e^−x) = x + softplus(−x)
+               ℓ = ω (ρ t (−log p) − (1 − t) log(1 − p)),   ω the weight, ρ that of positives
+                 = ω ((1 − t) x + λ softplus(−x)),   λ = 1 + (ρ − 1) t
+               softplus(−x) = log(1 + e^−|x|) + max(−x, 0), so that no exponential overflows
+    Backward   s = ∂L/∂ℓ.  softplus(−x) changes with x by −e^−x / (1 + e^−x) = p − 1:
                ∂L/∂x = s ω ((1 − t) + λ (p − 1))   (for ρ = 1: s ω (p − t))
                ∂L/∂t = s ω ((ρ − 1) softplus(−x) − x)
     Shapes     x, t: the same, any;   ω, ρ: broadcast to it, or None

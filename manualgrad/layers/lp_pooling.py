@@ -34,14 +34,15 @@ def sums_of_powers(x: Tensor, p: float, kernel: Ints, stride: Ints, ceil_mode: b
 class LPPoolFunction(Function):
     """The p-norm of each window, without the absolute values: odd powers keep their sign, as torch has it.
 
-    Forward    s_o = K/c_o Σ_{j ∈ o} x_j^p,   y_o = s_o^(1/p)
+    Forward    s_o = (K/c_o) Σ_{j ∈ o} x_j^p,   y_o = s_o^(1/p)
                with windows o of K elements, of which c_o are in x: fewer for the last ones in ceil_mode,
                whose sum is scaled up to K elements.   y is NaN where the root does not exist: s < 0, p ≠ 1
-    Backward   ∂y_o/∂s_o = 1/p s_o^(1/p − 1)
-               ∂s_o/∂x_j = K/c_o p x_j^(p − 1)   for j in o; the factors p cancel:
-               ∂L/∂x_j = x_j^(p − 1) Σ_{o ∋ j} K/c_o g_o s_o^(1/p − 1)
-               which for one window is (x_j / y)^(p − 1) g: large elements are responsible for more than their
-               share, the more so the larger p. Where s_o = 0 there is no derivative, and torch's 0 is taken
+    Backward   ∂y_o/∂s_o = (1/p) s_o^(1/p − 1)
+               ∂s_o/∂x_j = (K/c_o) p x_j^(p − 1)   for j in o; the factors p cancel:
+               ∂L/∂x_j = x_j^(p − 1) Σ_{o ∋ j} (K/c_o) g_o s_o^(1/p − 1)
+               which for one whole window is (x_j / y)^(p − 1) g, as s = y^p: large elements are responsible
+               for more than their share, the more so the larger p. Where s_o = 0 there is no derivative, and
+               torch's 0 is taken
     Shapes     x: (*, *I);   y, s: (*, *O)
     Saves      x, s: not y, which the caller may change in place
     Source     Gulcehre et al. 2014, arXiv:1311.1780

@@ -2,7 +2,7 @@
 
 Most are a hinge, max(0, z), of how much a margin is missed by. On this page the target is one of two sides,
 −1 or 1; where it is a class, see multi_margin_loss.py. Reductions are those of loss.py, and so is ``share``,
-the gradient of each ℓ_i.
+the gradient of each ℓ_i. Throughout, t is the target and m the margin.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class HingeEmbeddingLoss(nn.HingeEmbeddingLoss):
 class MarginRankingLossFunction(Function):
     """Of two scores, that which should be higher is to be so by a margin.
 
-    Forward    z = m − t (x₁ − x₂),   ℓ = max(0, z)
-    Backward   a = s [z ≥ 0],  s = ∂L/∂ℓ   (the kink counts as missed, as in torch)
-               ∂L/∂x₁ = −a t,   ∂L/∂x₂ = a t,   ∂L/∂t = −a (x₁ − x₂)
+    Forward    z = m − t d   with the lead  d = x₁ − x₂,   ℓ = max(0, z)
+    Backward   a = ∂L/∂z = s [z ≥ 0],  s = ∂L/∂ℓ   (the kink counts as missed, as in torch)
+               ∂L/∂d = −a t:   ∂L/∂x₁ = −a t,   ∂L/∂x₂ = a t;   ∂L/∂t = −a d
     Shapes     x₁, x₂, t: the same, any
     Saves      x₁, x₂, t
     Source     Herbrich, Graepel, Obermayer 2000, "Large Margin Rank Boundaries for Ordinal Regression"
@@ -185,7 +185,7 @@ class SoftMarginLossFunction(Function):
     """A logistic loss: a hinge without the kink, and without an end.
 
     Forward    ℓ = log(1 + e^(−t x)) = softplus(−t x)
-    Backward   softplus′ = σ:   ∂L/∂x = −s t σ(−t x),   s = ∂L/∂ℓ
+    Backward   softplus′(u) = e^u / (1 + e^u) = σ(u):   ∂L/∂x = −s t σ(−t x),   s = ∂L/∂ℓ
     Shapes     x, t: the same, any
     Saves      x, t
     Source     Cox 1958, doi:10.1111/j.2517-6161.1958.tb00292.x (softplus without overflow: loss.py)

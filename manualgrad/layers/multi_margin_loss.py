@@ -1,7 +1,7 @@
 """Margin losses of classes: the classes of a sample are to score higher than its others, by a margin.
 
 What a margin is, margin_loss.py says. Reductions are those of loss.py, and so is ``share``, the gradient of
-each ℓ_i.
+each ℓ_i. Throughout, i is a sample and c a class, one of C, and ω are weights of classes.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ __all__ = [
 class MultiLabelSoftMarginLossFunction(Function):
     """One logistic loss for each class a sample may belong to, averaged over the C classes.
 
-    Forward    −log σ(x) = softplus(−x),   −log(1 − σ(x)) = x + softplus(−x)
+    Forward    −log σ(x) = softplus(−x),   −log(1 − σ(x)) = x + softplus(−x)   (see BCEWithLogitsLoss)
                e_c = t_c softplus(−x_c) + (1 − t_c) (x_c + softplus(−x_c)) = (1 − t_c) x_c + softplus(−x_c)
                ℓ = Σ_c ω_c e_c / C
-    Backward   s = ∂L/∂ℓ, the same for all classes of a sample:
+    Backward   s = ∂L/∂ℓ, the same for all classes of a sample;  ∂e_c/∂x_c = (1 − t_c) + (σ(x_c) − 1):
                ∂L/∂x_c = s ω_c (σ(x_c) − t_c) / C,   ∂L/∂t_c = −s ω_c x_c / C,   ∂L/∂ω_c = s e_c / C
     Shapes     x, t, ω: the same, the classes along ``dim`` (ω may be None);   ℓ: without ``dim``
     Saves      x, t, ω
@@ -132,9 +132,10 @@ class MultiLabelSoftMarginLoss(nn.MultiLabelSoftMarginLoss):
 class MultiMarginLossFunction(Function):
     """The true class is to score higher than every other, by a margin: the multi-class hinge.
 
-    Forward    z_ic = m − x_{i, t_i} + x_ic,   ℓ_i = ω_{t_i}/C Σ_{c ≠ t_i} max(0, z_ic)^p
+    Forward    z_ic = m − x_{i, t_i} + x_ic,   ℓ_i = (ω_{t_i} / C) Σ_{c ≠ t_i} max(0, z_ic)^p   with margin m,
+               and t_i the true class
     Backward   s_i = ∂L/∂ℓ_i;  a rival c that comes too near is pushed down by
-               h_ic = s_i ω_{t_i}/C p max(0, z_ic)^(p−1) [z_ic > 0] [c ≠ t_i]
+               h_ic = s_i (ω_{t_i} / C) p max(0, z_ic)^(p−1) [z_ic > 0] [c ≠ t_i]
                and the true class, which is in every z_ic with a minus, is pushed up by their sum:
                ∂L/∂x_ic = h_ic − δ_{c, t_i} Σ_k h_ik
     Shapes     x: (N, C);   t: (N), integers in [0, C);   ω: (C) or None;   p: 1 or 2
@@ -242,10 +243,11 @@ class MultiLabelMarginLossFunction(Function):
     """Every class a sample belongs to is to score higher, by 1, than every class it does not belong to.
 
     Forward    t_i lists the classes of sample i, up to the first −1;  j runs over that list, k over classes
-               z_ijk = 1 − x_{i, t_ij} + x_ik,   ℓ_i = 1/C Σ_j Σ_{k not in the list} max(0, z_ijk)
+               z_ijk = 1 − x_{i, t_ij} + x_ik,   ℓ_i = (1/C) Σ_j Σ_{k not in the list} max(0, z_ijk)
     Backward   a_ijk = [z_ijk > 0], 0 where j is beyond the list or k in it;  s_i = ∂L/∂ℓ_i
                k is in all z_ijk with a plus, t_ij in all with a minus:
-               ∂L/∂x_ik = s_i/C (Σ_j a_ijk − Σ_{j: t_ij = k} Σ_c a_ijc)
+               ∂L/∂x_ik = (s_i / C) (Σ_j a_ijk − Σ_{j: t_ij = k} Σ_c a_ijc)
+               (in code the sums over j and over c are ``above`` and ``below``)
     Shapes     x: (N, C);   t: (N, C), integers in [−1, C)
     Saves      x, t
     Source     Elisseeff, Weston 2001, "A Kernel Method for Multi-Labelled Classification"

@@ -1,8 +1,16 @@
 """Multi-head attention: several attentions side by side, each in its own learned projection of the features.
 
-It is put together from layers of other pages and four small Functions. Where nobody asks for the weights,
-the fused formula of :mod:`attention <manualgrad.layers.attention>` is used; else its steps, one by one, so
-that the weights are a result with a gradient of their own.
+It is put together from layers of other pages and four small Functions. For each head h, with the scale
+s = 1/√D, the mask M, and h's D features of the projected queries, keys and values, which are linear maps
+of the three inputs:
+
+    Z_h = s Q_h K_hᵀ + M,   P_h = softmax of each row of Z_h, dropped out,   O_h = P_h V_h
+
+and the output is a linear map of all O_h side by side. Where nobody asks for the weights P, the fused formula
+of :mod:`attention <manualgrad.layers.attention>` is used; else these steps, one by one, so that the weights
+are a result with a gradient of their own.
+
+B is the number of samples, H of heads, L of queries, S of keys. (L under a ∂ is the loss.)
 """
 
 from __future__ import annotations
@@ -39,7 +47,8 @@ __all__ = [
 class PackedHeadsFunction(Function):
     """Query, key and value of every head, out of one product that holds them side by side.
 
-    Forward    Q_bhle = X_bl0he,   K_bhle = X_bl1he,   V_bhle = X_bl2he   (X with its last axis seen as three)
+    Forward    Q_bhle = X_bl0he,   K_bhle = X_bl1he,   V_bhle = X_bl2he   for sample b, place l, head h and
+               feature e, where the last axis of X is seen as three: (3, H, D)
     Backward   numbers change their places and nothing else, so gradients go back where the numbers were:
                ∂L/∂X_bl0he = ∂L/∂Q_bhle,   ∂L/∂X_bl1he = ∂L/∂K_bhle,   ∂L/∂X_bl2he = ∂L/∂V_bhle
     Shapes     X: (B, L, 3·H·D);   Q, K, V: (B, H, L, D), copies, so that each head is a matrix in one piece

@@ -51,7 +51,8 @@ class LayerNormFunction(Function):
     Forward    x̂ = (x − μ) r   with  μ = mean(x),  r = (σ² + ε)^(−1/2),  σ² = mean((x − μ)²)
                y = x̂ ⊙ w + b
     Backward   g = ∂L/∂y,  ĝ = g ⊙ w = ∂L/∂x̂.  x_j reaches x̂_i directly, through μ and through r:
-               ∂μ/∂x_j = 1/N,   ∂r/∂x_j = −½ r³ ∂σ²/∂x_j = −r³ (x_j − μ)/N = −r² x̂_j / N
+               ∂μ/∂x_j = 1/N,   ∂σ²/∂x_j = 2 (x_j − μ)/N   (μ in it adds nothing: Σ_i (x_i − μ) = 0)
+               ∂r/∂x_j = −½ r³ ∂σ²/∂x_j = −r³ (x_j − μ)/N = −r² x̂_j / N
                ∂x̂_i/∂x_j = r (δ_ij − 1/N) − (x_i − μ) r² x̂_j / N = r (δ_ij − 1/N − x̂_i x̂_j / N)
                summed with ĝ_i:   ∂L/∂x = r (ĝ − mean(ĝ) − x̂ mean(ĝ x̂))
                w and b are shared by all samples:   ∂L/∂w = Σ g x̂,   ∂L/∂b = Σ g
@@ -86,8 +87,10 @@ class LayerNormFunction(Function):
         normalized = x.shape[-ctx.ndim :]
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            g = wide(grad_y) if weight is None else wide(grad_y) * weight
-            grad_x = rstd * (g - g.mean(axes, keepdim=True) - x_hat * (g * x_hat).mean(axes, keepdim=True))
+            g_hat = wide(grad_y) if weight is None else wide(grad_y) * weight
+            mean_g = g_hat.mean(axes, keepdim=True)
+            mean_g_x_hat = (g_hat * x_hat).mean(axes, keepdim=True)
+            grad_x = rstd * (g_hat - mean_g - x_hat * mean_g_x_hat)
             grad_x = grad_x.to(x.dtype)
         if ctx.needs_input_grad[1]:
             grad_weight = (grad_y * x_hat).sum_to_size(normalized).to(weight.dtype)
@@ -177,9 +180,11 @@ class GroupNormFunction(Function):
         others = [axis for axis in range(x.dim()) if axis != 1]
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            g = wide(grad_y) if weight is None else wide(grad_y) * per_channel(weight, x.dim())
-            g = g.reshape(groups.shape)
-            grad_x = rstd * (g - g.mean(2, keepdim=True) - x_hat * (g * x_hat).mean(2, keepdim=True))
+            g_hat = wide(grad_y) if weight is None else wide(grad_y) * per_channel(weight, x.dim())
+            g_hat = g_hat.reshape(groups.shape)
+            mean_g = g_hat.mean(2, keepdim=True)
+            mean_g_x_hat = (g_hat * x_hat).mean(2, keepdim=True)
+            grad_x = rstd * (g_hat - mean_g - x_hat * mean_g_x_hat)
             grad_x = grad_x.reshape(x.shape).to(x.dtype)
         if ctx.needs_input_grad[1]:
             grad_weight = (grad_y * x_hat.reshape(x.shape)).sum(others).to(weight.dtype)
@@ -253,9 +258,10 @@ class RMSNormFunction(Function):
     """Divide the last ``ndim`` axes (N elements each) by their root mean square, then scale.
 
     Forward    x̂ = x r   with  r = (mean(x²) + ε)^(−1/2),   y = x̂ ⊙ w
-    Backward   ĝ = g ⊙ w.  x_j reaches x̂_i directly and through r,  ∂r/∂x_j = −r³ x_j / N:
-               ∂x̂_i/∂x_j = r (δ_ij − x̂_i x̂_j / N)
-               ∂L/∂x = r (ĝ − x̂ mean(ĝ x̂)),   ∂L/∂w = Σ g x̂
+    Backward   ĝ = g ⊙ w = ∂L/∂x̂.  x_j reaches x̂_i directly and through r:
+               ∂r/∂x_j = −½ r³ · 2 x_j / N = −r² x̂_j / N
+               ∂x̂_i/∂x_j = r δ_ij − x_i r² x̂_j / N = r (δ_ij − x̂_i x̂_j / N)
+               summed with ĝ_i:   ∂L/∂x = r (ĝ − x̂ mean(ĝ x̂)),   ∂L/∂w = Σ g x̂
     Shapes     x, y: (*batch, *normalized);   w: (*normalized) or None
     Saves      x, w, r
     Source     Zhang, Sennrich 2019, arXiv:1910.07467
@@ -284,8 +290,9 @@ class RMSNormFunction(Function):
         x_hat = x * rrms
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            g = wide(grad_y) if weight is None else wide(grad_y) * weight
-            grad_x = (rrms * (g - x_hat * (g * x_hat).mean(axes, keepdim=True))).to(x.dtype)
+            g_hat = wide(grad_y) if weight is None else wide(grad_y) * weight
+            mean_g_x_hat = (g_hat * x_hat).mean(axes, keepdim=True)
+            grad_x = (rrms * (g_hat - x_hat * mean_g_x_hat)).to(x.dtype)
         if ctx.needs_input_grad[1]:
             grad_weight = (grad_y * x_hat).sum_to_size(x.shape[-ctx.ndim :]).to(weight.dtype)
         return grad_x, grad_weight, None, None

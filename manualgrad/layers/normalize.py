@@ -25,9 +25,9 @@ class NormalizeFunction(Function):
                ∂y_i/∂x_j = δ_ij / m − [n ≥ ε] x_i / m² · ∂n/∂x_j
                summed with g = ∂L/∂y:   ∂L/∂x = (g − [n ≥ ε] Σ(g y) ∂n/∂x) / m
                The slope of a norm is derived in distance.py (see ``norm_slope``):
-               ∂n/∂x_j = sgn x_j (|x_j| / n)^(p−1)
+               ∂n/∂x_j = sign x_j (|x_j| / n)^(p−1)
                p = 2:      x_j / n
-               p = ±∞:     n is the largest (smallest) |x_j|: sgn x_j for that one, divided among equals
+               p = ±∞:     n is the largest (smallest) |x_j|: sign x_j for that one, divided among equals
                p = 0:      n counts what is not 0, and does not move: 0
                At x = 0 a norm has a kink; the slope is taken to be 0, the mean of those around it, and so it
                is at x_j = 0 for p ≠ 2. At x = 0 that does not show: n < ε there, and y = x / ε is a line.
