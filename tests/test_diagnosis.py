@@ -1,0 +1,266 @@
+"""check names what is wrong: each of a library of wrong backwards by its kind, and none that is right."""
+
+import pytest
+import torch
+from test_check import Square, X, variant
+from torch import Tensor, nn
+from wrong import RIGHT, WRONG
+
+import manualgrad
+from manualgrad.check.kinds import KINDS
+
+# What no hypothesis explains: rejected, located, but without a name. Strict: one that gets a name has to go.
+UNNAMED = {
+    "embedding of the last occurrence": "the sum lacks some of its terms, as indices have it",
+    "rnn states one late": "what is moved, the hidden states, is neither argument nor output of one step",
+}
+
+
+@pytest.mark.parametrize("wrong", [pytest.param(w, id=w.name.replace(" ", "-")) for w in WRONG])
+def test_wrong_backward_is_rejected_and_named(wrong, request):
+    report = manualgrad.check(wrong.target, *wrong.inputs(), **wrong.kwargs)
+    assert not report
+    if wrong.name in UNNAMED:
+        assert not report.diagnoses, "it has a name now: remove it from UNNAMED"
+        assert "none of the mistakes known by name" in " ".join(report["gradient"].details)
+        return
+    kinds = {d.kind for d in report.diagnoses if wrong.argument in (None, d.argument) or not d.argument}
+    assert kinds & {wrong.kind, *wrong.also}, report
+
+
+def test_the_library_is_large_enough():
+    per_kind = {kind: sum(w.kind == kind for w in WRONG) for kind in KINDS}
+    assert len(WRONG) >= 60
+    assert {kind for kind, count in per_kind.items() if count < 3} == {
+        "not written",  # two: with a message and without
+        "wrong number of gradients",  # these are autograd's own errors, tested below
+        "raises",
+        "saved tensor written into",
+        "not for vmap",
+        "needs_input_grad misread",
+    }
+    assert len(UNNAMED) <= 0.1 * len(WRONG)
+    assert set(UNNAMED) <= {w.name for w in WRONG}
+
+
+@pytest.mark.parametrize("right", [pytest.param(r, id=r.name) for r in RIGHT])
+def test_right_backward_passes(right):
+    report = manualgrad.check(right.target, *right.inputs(), **right.kwargs)
+    assert report, report
+    assert not report.diagnoses
+
+
+class Product(torch.autograd.Function):
+    """A matrix product, to be given backwards."""
+
+    @staticmethod
+    def forward(left, right):
+        return left @ right
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+
+LEFT, RIGHT_MATRIX = torch.linspace(-1, 1, 6).reshape(2, 3), torch.linspace(0, 2, 12).reshape(3, 4) ** 2
+
+
+def kinds_of(backward, *inputs) -> list[str]:
+    cls = type("Wrong", (Product,), {"backward": staticmethod(backward)})
+    return [d.kind for d in manualgrad.check(cls, *inputs).diagnoses]
+
+
+def test_kinds_that_are_errors_of_autograd():
+    def too_few(ctx, g):
+        return g @ ctx.saved_tensors[1].mT
+
+    def shapes_do_not_fit(ctx, g):
+        left, right = ctx.saved_tensors
+        return g @ right, left.mT @ g
+
+    def asks_for_a_number(ctx, g):
+        left, right = ctx.saved_tensors
+        return g @ right.mT * (1 if g.sum().item() else 0), left.mT @ g
+
+    def misreads_what_is_needed(ctx, g):
+        left, right = ctx.saved_tensors
+        return g @ right.mT, left.mT @ g * (1 if ctx.needs_input_grad[0] else 2)
+
+    def breaks(ctx, g):
+        raise OSError("no disk")
+
+    def writes_into_saved(ctx, g):
+        left, right = ctx.saved_tensors
+        right.mul_(1)
+        return g @ right.mT, left.mT @ g
+
+    matrices = LEFT, RIGHT_MATRIX
+    assert kinds_of(too_few, *matrices) == ["wrong number of gradients"]
+    assert kinds_of(shapes_do_not_fit, *matrices) == ["transposed"]  # seen on arguments cut to 2 x 2
+    assert kinds_of(asks_for_a_number, *matrices) == ["not for vmap"]
+    assert kinds_of(misreads_what_is_needed, *matrices) == ["needs_input_grad misread"]
+    assert kinds_of(breaks, *matrices) == ["raises"]
+    assert "saved tensor written into" in kinds_of(writes_into_saved, *matrices)
+
+
+def test_a_mistake_inside_a_network_of_one_function():
+    class Network(torch.autograd.Function):
+        @staticmethod
+        def forward(x, w, v):
+            return torch.tanh(x @ w).softmax(1) @ v
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, w, v = ctx.saved_tensors
+            h = torch.tanh(x @ w)
+            p = h.softmax(1)
+            dh = p * (1 - p) * (g @ v.mT)
+            dz = dh * (1 - h * h)
+            return dz @ w.mT, x.mT @ dz, p.mT @ g
+
+    torch.manual_seed(0)
+    report = manualgrad.check(Network, torch.randn(4, 3), torch.randn(3, 5), torch.randn(5, 2))
+    assert [(d.kind, d.argument) for d in report.diagnoses] == [
+        ("softmax diagonal", "x"),
+        ("softmax diagonal", "w"),
+    ]
+
+
+def test_functions_inside_functionals_and_modules():
+    class Wrong(Square):
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return ctx.factor * x * grad, None
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.linspace(1, 2, 4))
+
+        def forward(self, x):
+            return Wrong.apply(x, 3.0) * self.weight
+
+    for target in (lambda x: Wrong.apply(x, 3.0), Layer()):
+        (diagnosis,) = manualgrad.check(target, X).diagnoses
+        assert (diagnosis.kind, diagnosis.argument) == ("constant factor", "x")
+        assert "1/2 times" in diagnosis.finding
+
+
+def test_one_mistake_for_each_argument():
+    def backward(ctx, g):
+        left, right = ctx.saved_tensors
+        return -g @ right.mT, 2 * left.mT @ g
+
+    assert kinds_of(backward, LEFT, RIGHT_MATRIX) == ["sign", "constant factor"]
+
+
+def test_what_cannot_be_explained_is_said():
+    def nonsense(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * x.sin(), None
+
+    report = manualgrad.check(variant(backward=nonsense), X, 3.0)
+    assert report["gradient"].details[-1] == "none of the mistakes known by name explains it alone"
+    report = manualgrad.check(variant(backward=nonsense), torch.randn(40, 50), 3.0)
+    assert "smaller arguments would be explained" in report["gradient"].details[-1]
+    assert not report.diagnoses
+
+
+def test_outputs_without_derivative_are_left_out():
+    class TopTwo(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            values, places = x.topk(2)
+            return values, places.to(x.dtype)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.mark_non_differentiable(output[1])
+            ctx.save_for_backward(output[1])
+            ctx.length = inputs[0].shape[-1]
+
+        @staticmethod
+        def backward(ctx, g, _):
+            (places,) = ctx.saved_tensors
+            return (g[..., None] * (places[..., None] == torch.arange(ctx.length))).sum(-2)
+
+    report = manualgrad.check(TopTwo, X)
+    assert report, report
+    assert report["gradient"].details == ["output 1 requires no gradient and was left out"]
+
+
+def wrong_report():
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return -2 * ctx.factor * x * grad, None
+
+    return manualgrad.check(variant(backward=backward), X, 3.0)
+
+
+def test_report_names_the_mistake_and_advises_once():
+    text = str(wrong_report())
+    assert "→ sign: the gradient of x is the negative of the true one" in text
+    assert text.count(KINDS["sign"]) == 1
+    assert "\x1b" not in text
+    assert "ties                -     once the gradient is right" in text
+
+
+def test_report_in_a_terminal_and_in_a_notebook(monkeypatch):
+    report = wrong_report()
+    assert "\x1b[33;1msign\x1b[0m" in report.text(colour=True)
+    html = report._repr_html_()
+    assert "sign</span>: the gradient of x is the negative of the true one" in html
+    assert "→" in html
+    assert html.count("<tr>") == len(report.rows) == html.count("</tr>")
+
+    class Terminal:
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in repr(report)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in repr(report)
+
+
+def test_a_report_escapes_what_it_quotes_in_html():
+    def backward(ctx, grad):
+        raise NotImplementedError("grad_x = ? <b> & more")
+
+    html = manualgrad.check(variant(backward=backward), X, 3.0)._repr_html_()
+    assert "&lt;b&gt; &amp; more" in html
+    assert "<b>" not in html
+
+
+def test_an_error_without_a_message():
+    def backward(ctx, grad):
+        raise NotImplementedError
+
+    report = manualgrad.check(variant(backward=backward), X, 3.0)
+    assert [d.kind for d in report.diagnoses] == ["not written"]
+    assert [row.status for row in report.rows[2:]] == ["-"] * (len(report.rows) - 2)
+
+
+def test_ties_are_seen_where_the_point_has_none():
+    class Largest(torch.autograd.Function):
+        @staticmethod
+        def forward(x: Tensor) -> Tensor:
+            return x.amax(-1)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(inputs[0], output)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, y = ctx.saved_tensors
+            return g[..., None] * (x == y[..., None])
+
+    report = manualgrad.check(Largest, torch.tensor([[0.1, 0.7, 0.3], [2.0, 1.0, 0.5]]))
+    assert [d.kind for d in report.diagnoses] == ["ties given to all"]
