@@ -28,9 +28,9 @@
 # | [6. Convolution and pooling](06_convolution.ipynb) | write the layers that read images | 5 | 90 |
 # | [7. Batch and layer norm](07_normalization.ipynb) | differentiate through a mean and a spread | 2 | 60 |
 # | [8. Recurrence](08_recurrence.ipynb) | send a gradient back through time | 2 | 60 |
-# | [9. Attention](09_attention.ipynb) | write the layer that transformers are made of | 4 | 60 |
+# | [9. Attention](09_attention.ipynb) | write the layer that transformers are made of | 2, 4 | 75 |
 # | [10. Write your own backward](10_your_own_backward.ipynb) | leave the derivative, rightly | 3, 6 | 60 |
-# | [11. The ladder](11_ladder.ipynb) | make a right derivative a layer that others can use | 4 | 75 |
+# | [11. A ladder for your own layer](11_ladder.ipynb) | make it fit for others to use | 2, 3 | 75 |
 # | [12. Who is responsible?](12_responsible.ipynb) | ask a network which pixels it goes by | 4, 6 | 60 |
 #
 # The minutes are for reading and doing. All together they are about twelve hours.

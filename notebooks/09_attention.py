@@ -165,7 +165,7 @@ for name, tensor, by_hand in (
 # | $N$, $d$ | | number of tokens; length of a query, key or value |
 # | $Q$, $K$, $V$ | $(N, d)$ | queries, keys and values, a row for each token |
 # | $M$ | $(N, N)$ | the mask: $0$ where token $i$ may look at token $j$, $-\infty$ where not |
-# | $S$ | $(N, N)$ | the scores, $QK^{\mathsf T}/\sqrt d + M$: $S_{ij} = \sum_e Q_{ie} K_{je}/\sqrt d + M_{ij}$ |
+# | $S$ | $(N, N)$ | scores $QK^{\mathsf T}/\sqrt d + M$: $S_{ij} = M_{ij} + \sum_e Q_{ie} K_{je}/\sqrt d$ |
 # | $P$ | $(N, N)$ | the weights, a softmax of each row: $P_{ij} = e^{S_{ij}} / \sum_k e^{S_{ik}}$ |
 # | $O = PV$ | $(N, d)$ | the outputs: $O_{ie} = \sum_j P_{ij} V_{je}$ |
 # | $L$ | | the loss, one number that is computed from $O$ |
@@ -206,7 +206,8 @@ for name, tensor, by_hand in (
 # $Q_{ie}$ occurs in $S_{ij}$ for every $j$, with the factor $K_{je}/\sqrt d$; and $K_{je}$ for every $i$,
 # with the factor $Q_{ie}/\sqrt d$:
 #
-# $$\mathrm dQ = \frac{1}{\sqrt d}\, \mathrm dS\, K, \qquad \mathrm dK = \frac{1}{\sqrt d}\, \mathrm dS^{\mathsf T} Q .$$
+# $$\mathrm dQ = \frac{1}{\sqrt d}\, \mathrm dS\, K, \qquad
+# \mathrm dK = \frac{1}{\sqrt d}\, \mathrm dS^{\mathsf T} Q .$$
 #
 # ### Why $\sqrt d$
 #
@@ -528,7 +529,11 @@ for axis, title in zip(axes[0], ("digit", "head 1", "head 2", "head 3", "head 4"
 plt.show()
 
 # %% [markdown]
-# PLACEHOLDER_MAPS
+# Head 3 has found a patch that it looks at for all three digits. Head 4 picks one patch of the 2 and of the
+# 1, and hardly prefers any of the 7. Some of the chosen patches are empty, as the one that head 1 takes above
+# the 7: that there is no ink in a place says something too. But do not read too much into these pictures.
+# This is the second block, and each patch has already taken from others in the first; and with another seed,
+# the heads look elsewhere.
 #
 # ## What the library does
 #
@@ -542,7 +547,7 @@ plt.show()
 
 
 # %%
-def bytes_saved(compute):
+def bytes_saved(function, *inputs):
     kept = {}  # by address, so that a tensor that is saved twice counts once
 
     def pack(t):
@@ -550,7 +555,7 @@ def bytes_saved(compute):
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        compute()
+        function(*inputs)
     return sum(kept.values())
 
 
@@ -558,9 +563,9 @@ library = manualgrad.functional.scaled_dot_product_attention
 print("    N   plain operations       yours     library")
 for n in (64, 256, 1024):
     tokens = [torch.randn(n, 64, requires_grad=True) for _ in range(3)]
-    plain = bytes_saved(lambda: weights_of(*tokens[:2], None) @ tokens[2])  # noqa: B023
-    yours = bytes_saved(lambda: Attention.apply(*tokens, None))  # noqa: B023
-    theirs = bytes_saved(lambda: library(*tokens))  # noqa: B023
+    plain = bytes_saved(lambda q, k, v: weights_of(q, k, None) @ v, *tokens)
+    yours = bytes_saved(Attention.apply, *tokens, None)
+    theirs = bytes_saved(library, *tokens)
     print(f"{n:5} {plain:18,} {yours:11,} {theirs:11,}")
 
 # %% [markdown]
@@ -646,11 +651,34 @@ at_once = torch.autograd.grad(whole, leaves, G)
 print(f"output   largest difference {(blocked - whole).abs().max():.1e}")
 for name, a, b in zip("QKV", in_blocks, at_once):
     print(f"d{name}       largest difference {(a - b).abs().max():.1e}")
-print(f"largest table: {1024 * 1024 * 4:,} bytes at once, {1024 * 64 * 4:,} in blocks")
 
 # %% [markdown]
-# The same numbers, but for rounding, and no table larger than $N \times 64$. If the queries are taken in
-# blocks as well, none is larger than $64 \times 64$.
+# The same numbers, but for rounding. And what is the largest table that was ever made on the way? The next
+# cell listens to all torch functions, and measures their results.
+
+
+# %%
+class Largest(torch.overrides.TorchFunctionMode):
+    size = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.size = max(self.size, result.numel() * result.element_size())
+        return result
+
+
+for name, compute in (
+    ("at once  ", lambda: weights_of(Q, K, None) @ V),
+    ("in blocks", lambda: backward_in_blocks(Q, K, V, *forward_in_blocks(Q, K, V, 64), G, 64)),
+):
+    with Largest() as largest:
+        compute()
+    print(f"{name} {largest.size:9,} bytes")
+
+# %% [markdown]
+# In blocks, nothing is larger than $Q$, $K$ and $V$ themselves, backward included. If the queries are taken
+# in blocks as well, no table of weights is larger than 64 by 64, however long the sequence.
 #
 # ## The question behind
 #

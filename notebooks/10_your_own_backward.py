@@ -851,4 +851,4 @@ for name, index in (
 # surrogate? How few levels can the weights have before accuracy suffers? (2) Try $g \cdot (1 - \tanh^2 x)$
 # in sign's backward. Whose derivative is it, and does the network of bits learn faster or slower?
 #
-# Next: [lesson 11](11_ladder.ipynb).
+# Next: [lesson 11](11_ladder.ipynb), where a right backward becomes one that others can use.

@@ -116,7 +116,8 @@ assert torch.allclose(torch.stack([y, by_x, by_beta, by_x_twice]), expected, ato
 # $s = \sigma(\beta x)$. We need $\sigma' = \sigma(1 - \sigma)$, which is lesson 3. With the product rule, for
 # each number,
 #
-# $$\frac{\partial y}{\partial x} = s + \beta x\, s (1 - s), \qquad \frac{\partial y}{\partial \beta} = x^2 s (1 - s).$$
+# $$\frac{\partial y}{\partial x} = s + \beta x\, s (1 - s), \qquad
+# \frac{\partial y}{\partial \beta} = x^2 s (1 - s).$$
 #
 # Let $L$ be the loss and $g = \partial L / \partial y$, of the shape of $y$. Each $x$ makes one $y$; but
 # $\beta_c$ is used by all numbers of channel $c$, and so its gradient is a sum over these:
@@ -189,13 +190,11 @@ check(GatedFunction, x, beta)
 
 # %% tags=["solution"]
 # Folded away. Open it when you have tried.
-class GatedSolution(torch.autograd.Function):
+class GatedSolution(GatedFunction):
     """Forward    y = x s,   s = σ(βx)
     Backward   ∂L/∂x = g (s + βx s(1 − s)),   ∂L/∂β = Σ g x² s(1 − s)
     Saves      x, β
     """
-
-    forward, setup_context = GatedFunction.forward, GatedFunction.setup_context
 
     @staticmethod
     def backward(ctx, grad_y):
@@ -216,9 +215,7 @@ Gated = lesson.choose(GatedFunction, GatedSolution, x, beta)
 
 
 # %%
-class WrongGated(torch.autograd.Function):
-    forward, setup_context = GatedFunction.forward, GatedFunction.setup_context
-
+class WrongGated(GatedFunction):
     @staticmethod
     def backward(ctx, grad_y):
         x, beta = ctx.saved_tensors
@@ -236,17 +233,14 @@ check(WrongGated, x, beta)
 #
 # ### Rung 2: differentiate it again
 #
-# Who needs the derivative of a gradient? Anyone whose loss contains one. Below the exercise we train a
-# function to have slopes of length 1. The next version wants to save time: forward has computed the sigmoid
-# already, so why do it again? `setup_context` puts it onto `ctx`. Run the check, see which row is red, and
-# mend it.
+# Who needs the derivative of a gradient? Anyone whose loss contains one. Below the exercise there is one that
+# asks for slopes of length 1. The next version wants to save time: forward has computed the sigmoid already,
+# so why do it again? `setup_context` puts it onto `ctx`. Run the check, see which row is red, and mend it.
 
 
 # %% tags=["exercise"]
-class TwiceFunction(torch.autograd.Function):
+class TwiceFunction(GatedFunction):
     """The gated activation; broken on rung 2."""
-
-    forward = GatedFunction.forward
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -284,10 +278,8 @@ check(TwiceFunction, x, beta)
 
 # %% tags=["solution"]
 # Folded away. Open it when you have tried.
-class TwiceSolution(torch.autograd.Function):
+class TwiceSolution(GatedFunction):
     """As rung 1: only inputs are saved, and s is computed where it is used."""
-
-    forward = GatedFunction.forward
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -314,9 +306,7 @@ Twice = lesson.choose(TwiceFunction, TwiceSolution, x, beta)
 
 
 # %%
-class Broken(torch.autograd.Function):  # rung 2 as it stood above, before you mended it
-    forward = GatedFunction.forward
-
+class Broken(GatedFunction):  # rung 2 as it stood above, before you mended it
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.s = torch.sigmoid(inputs[1] * inputs[0])
@@ -362,9 +352,7 @@ for name, layer in (("rung 2 mended", Twice), ("rung 2 broken", Broken)):
 
 
 # %%
-class OnCtx(torch.autograd.Function):
-    forward = GatedFunction.forward
-
+class OnCtx(GatedFunction):
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.x, ctx.beta = inputs
@@ -399,11 +387,10 @@ for layer in (Twice, OnCtx):
 
 
 # %% tags=["exercise"]
-class BatchedFunction(torch.autograd.Function):
+class BatchedFunction(GatedFunction):
     """The gated activation; broken on rung 3."""
 
     generate_vmap_rule = True
-    forward, setup_context = GatedFunction.forward, GatedFunction.setup_context
 
     @staticmethod
     def backward(ctx, grad_y):
@@ -430,11 +417,10 @@ check(BatchedFunction, x, beta)
 
 # %% tags=["solution"]
 # Folded away. Open it when you have tried.
-class BatchedSolution(torch.autograd.Function):
+class BatchedSolution(GatedFunction):
     """Out of place throughout: so every operation may have a further axis."""
 
     generate_vmap_rule = True
-    forward, setup_context = GatedFunction.forward, GatedFunction.setup_context
 
     @staticmethod
     def backward(ctx, grad_y):
@@ -505,11 +491,10 @@ for dtype in (torch.float16, torch.bfloat16):
 
 
 # %% tags=["exercise"]
-class PreciseFunction(torch.autograd.Function):
+class PreciseFunction(GatedFunction):
     """The gated activation, computed in float32 where tensors are half; broken on rung 4."""
 
     generate_vmap_rule = True
-    setup_context = GatedFunction.setup_context
 
     @staticmethod
     def forward(x, beta):
@@ -541,11 +526,10 @@ check(PreciseFunction, x, beta)
 
 # %% tags=["solution"]
 # Folded away. Open it when you have tried.
-class PreciseSolution(torch.autograd.Function):
+class PreciseSolution(PreciseFunction):
     """Half on the way in and out, float32 between."""
 
     generate_vmap_rule = True
-    forward, setup_context = PreciseFunction.forward, PreciseFunction.setup_context
 
     @staticmethod
     def backward(ctx, grad_y):
@@ -562,33 +546,42 @@ class PreciseSolution(torch.autograd.Function):
 Precise = lesson.choose(PreciseFunction, PreciseSolution, x, beta)
 
 # %% [markdown]
-# What is it worth? The gradient of $\beta$ over 4096 rows in bfloat16, in three ways: added up row by row in
-# bfloat16; as on rung 1, where each product is rounded but `sum` is not; and as on this rung. The yardstick
-# is float64, from the same rounded inputs. One rounding to bfloat16 may be off by 0.4 %.
+# What is it worth? Both gradients over 4096 rows in bfloat16, as on rung 1 and as on this rung. The gradient
+# of $\beta$ is also added up row by row in bfloat16, as a loop would do it. The yardstick is float64, from
+# the same rounded inputs; errors are relative to the largest number. One rounding to bfloat16 may be off by
+# 0.4 %.
 
 # %%
 torch.manual_seed(0)
 rows, ones = torch.randn(4096, 3).bfloat16(), torch.ones(4096, 3).bfloat16()
 
 
-def gradient_of_beta(layer, dtype):
-    point = beta.to(dtype).requires_grad_()
-    return torch.autograd.grad(layer.apply(rows.to(dtype), point), point, ones.to(dtype))[0].double()
+def gradients(layer, dtype):
+    points = [tensor.to(dtype).requires_grad_() for tensor in (rows, beta.bfloat16())]
+    return [grad.double() for grad in torch.autograd.grad(layer.apply(*points), points, ones.to(dtype))]
 
 
-exact = gradient_of_beta(Batched, torch.float64)
+def off(found, expected):
+    return f"{100 * (found - expected).abs().max() / expected.abs().max():5.2f} %"
+
+
+exact_x, exact_beta = gradients(Batched, torch.float64)
+for name, layer in (("rung 1", Gated), ("rung 4", Precise)):
+    grad_x, grad_beta = gradients(layer, torch.bfloat16)
+    print(f"{name}:  x off by {off(grad_x, exact_x)},  beta off by {off(grad_beta, exact_beta)}")
+
 s = torch.sigmoid(beta.bfloat16() * rows)
-row_by_row = torch.zeros(3, dtype=torch.bfloat16)
+total = torch.zeros(3, dtype=torch.bfloat16)
 for part in rows * rows * s * (1 - s):
-    row_by_row = row_by_row + part
-for name, found in (
-    ("row by row", row_by_row.double()),
-    ("rung 1", gradient_of_beta(Batched, torch.bfloat16)),
-    ("rung 4", gradient_of_beta(Precise, torch.bfloat16)),
-):
-    print(f"{name:<11} off by {100 * ((found - exact) / exact).abs().max():5.2f} %")
+    total = total + part
+print(f"row by row:           beta off by {off(total.double(), exact_beta)}")
 
 # %% [markdown]
+# The sum over the rows comes out well on both rungs: the errors of the single products point in all
+# directions and cancel, and `sum` counts in float32. Added row by row, the total soon is so large that a
+# further row hardly moves it, and more than half of the gradient is lost. The gradient of `x` has no sum; but
+# it is put together from several rounded steps, and on rung 4 there is only one rounding left, the last.
+#
 # PyTorch has a pair of decorators, `torch.amp.custom_fwd` and `torch.amp.custom_bwd`, which cast all inputs
 # of a Function under autocast. They were made for the older style, `forward(ctx, ...)`, and keep their notes
 # on the first argument, which there is `ctx`. With a separate `setup_context` there is no `ctx` in forward,
@@ -611,11 +604,10 @@ for name, found in (
 
 
 # %% tags=["exercise"]
-class CarefulFunction(torch.autograd.Function):
+class CarefulFunction(PreciseFunction):
     """The gated activation; broken on rung 5, twice."""
 
     generate_vmap_rule = True
-    forward = PreciseFunction.forward
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -654,11 +646,10 @@ check(CarefulFunction, x, beta)
 
 # %% tags=["solution"]
 # Folded away. Open it when you have tried.
-class CarefulSolution(torch.autograd.Function):
+class CarefulSolution(PreciseFunction):
     """Both gradients need x and β, so both are saved; but a gradient that nobody wants is not computed."""
 
     generate_vmap_rule = True
-    forward, setup_context = PreciseFunction.forward, PreciseFunction.setup_context
 
     @staticmethod
     def backward(ctx, grad_y):
@@ -686,13 +677,14 @@ Careful = lesson.choose(CarefulFunction, CarefulSolution, x, beta)
 
 
 # %%
-def kept(compute):
-    """The bytes that the graph of ``compute()`` keeps for backward."""
-    pieces = {}
+def kept(compute, weights=()):
+    """The bytes that the graph of ``compute()`` keeps for backward, without ``weights``."""
+    pieces, known = {}, {weight.data_ptr() for weight in weights}
 
     def pack(tensor):
         memory = tensor.untyped_storage()
-        pieces[memory.data_ptr()] = memory.nbytes(), tensor  # the tensor too, so that it stays where it is
+        if memory.data_ptr() not in known:
+            pieces[memory.data_ptr()] = memory.nbytes(), tensor  # the tensor too, so that it stays there
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -702,7 +694,7 @@ def kept(compute):
 
 large, leaf = torch.randn(4096, 256, requires_grad=True), torch.ones(256, requires_grad=True)
 print(f"x itself:                {large.nbytes / 1e6:.1f} MB")
-print(f"by autograd, x s(beta x): {kept(lambda: large * torch.sigmoid(leaf * large)) / 1e6:.1f} MB")
+print(f"by autograd:             {kept(lambda: large * torch.sigmoid(leaf * large)) / 1e6:.1f} MB")
 print(f"your Function, rung 5:   {kept(lambda: Careful.apply(large, leaf)) / 1e6:.1f} MB")
 
 # %% [markdown]
@@ -718,11 +710,10 @@ print(f"your Function, rung 5:   {kept(lambda: Careful.apply(large, leaf)) / 1e6
 
 
 # %% tags=["exercise"]
-class LeanFunction(torch.autograd.Function):
-    """The gated activation; it saves too much of the memory."""
+class LeanFunction(PreciseFunction):
+    """The gated activation with half of the bytes; broken on rung 6."""
 
     generate_vmap_rule = True
-    forward = PreciseFunction.forward
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -759,18 +750,14 @@ check(LeanFunction, x, beta)
 
 # %% tags=["solution"]
 # Folded away. Open it when you have tried.
-class LeanSolution(torch.autograd.Function):
-    """The top of the ladder.
+class LeanSolution(CarefulSolution):
+    """The top of the ladder: everything as on rung 5, x saved as it is.
 
     Forward    y = x s,   s = σ(βx)
     Backward   ∂L/∂x = g (s + βx s(1 − s)),   ∂L/∂β = Σ g x² s(1 − s)
     Shapes     x, y: (…, C);   β: (C)
     Saves      x, β
     """
-
-    generate_vmap_rule = True
-    forward, setup_context = PreciseFunction.forward, PreciseFunction.setup_context
-    backward = CarefulSolution.backward
 
 
 # %% tags=["choose"]
@@ -821,7 +808,8 @@ class Reader(nn.Module):
 
 
 # %% [markdown]
-# First a look at what comes along: the dtype behind each layer, and the bytes kept for a batch of 500.
+# First a look at what comes along: the dtype behind each layer, and the bytes kept for a batch of 500 digits.
+# Your unit hands on what it got. The one of rung 1 would have answered in float32, since $\beta$ is float32.
 
 # %%
 data, test = lesson.digits(train=20_000, test=2_000)
@@ -831,9 +819,11 @@ for layer in reader.layers:
     layer.register_forward_hook(lambda layer, _, y: seen.append(f"{type(layer).__name__} {y.dtype}"))
 reader(test.images[:8])
 print(*seen, sep="\n")
+batch = test.images[:500].clone()
 for half in (False, True):
     reader = Reader(half)
-    print(f"half={half}: {kept(lambda reader=reader: reader(test.images[:500])) / 1e6:.1f} MB kept")
+    size = kept(lambda reader=reader: reader(batch), list(reader.parameters()))
+    print(f"{'bfloat16' if half else 'float32 '}: {size / 1e6:.2f} MB kept")
 
 # %%
 curves = {}
@@ -856,4 +846,133 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# TEXT
+# The two curves lie on each other, and so do the accuracies. $\beta$, which is float32 in both, has moved a
+# little from 1, where it started. The products run in half precision, the sums in float32, and the network
+# keeps half of the memory. On a processor that computes in bfloat16 it would be faster, too.
+#
+# ## What the library does
+#
+# The closest relative of your layer there is SiLU, in `manualgrad/layers/gating.py`: the same with
+# $\beta = 1$. Its backward is three lines long:
+#
+#     (x,) = ctx.saved_tensors
+#     sigma = torch.sigmoid(wide(x))
+#     grad_x = (grad_y * (sigma * (1 + wide(x) * (1 - sigma)))).to(x.dtype)
+#
+# You recognize rung 2 (only `x` is saved), 3 (out of place), 4 (`wide`, and `.to` at the end), 5 (`grad_y` is
+# only read) and 6. With $\beta = 1$ the two layers must agree, and both can be compared with PyTorch's.
+
+# %%
+import manualgrad.functional as F
+
+once = torch.ones(3)
+assert torch.allclose(F.silu(x), Top.apply(x, once))
+check(F.silu, x)
+
+
+# %%
+def yours(x):
+    return Top.apply(x, torch.ones(3, dtype=x.dtype))
+
+
+check(yours, x, against=nn.functional.silu)
+
+# %% [markdown]
+# The row `parity` has a counterpart now. It asks for agreement to ten digits, of outputs and gradients.
+#
+# What all layers share is in `manualgrad/function.py`. The class `Function` there sets
+# `generate_vmap_rule = True` and nothing more. The function `apply` goes before `Function.apply`: it casts
+# the inputs if autocast is on, each layer by its own rule (`LOW` for matrix products, `FLOAT32` for losses),
+# it asks whether there is a faster kernel for these inputs, and it takes a shorter way where no gradient is
+# wanted.
+#
+# The ladder is longer there. The file `CONFORMANCE.md` holds a table with a row for each layer and a column
+# for each question. The numbers say how many ways of calling the layer pass. This is SiLU's row, turned on
+# its side:
+
+# %%
+table = (lesson.ROOT / "CONFORMANCE.md").read_text(encoding="utf-8").splitlines()
+cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if line.startswith("|")]
+(silu,) = [row for row in cells if row[0] == "`SiLU`"]
+for question, passed in zip(cells[0][1:], silu[1:]):
+    print(f"{question.replace('&shy;', ''):<30} {passed}")
+
+# %% [markdown]
+# ### Rung 8: into the catalog
+#
+# `CONTRIBUTING.md` says how a layer is added. There are two places.
+#
+# 1. **A page** in `manualgrad/layers/`. It holds the `Function`, whose docstring is the derivation under the
+#    headings Forward, Backward, Shapes, Saves and Source; a functional, which checks its arguments and calls
+#    `apply`; and a Module, which overrides `forward` alone.
+# 2. **A row** in `manualgrad/catalog/`. It names the three and lists ways of calling the layer that together
+#    reach every option, with a one-dimensional, a many-dimensional and an empty input. This is the row of
+#    PReLU, shortened, which has a parameter for each channel as yours has:
+#
+# ```python
+# Layer(
+#     leaky.PReLU,
+#     (leaky.PReLUFunction,),
+#     leaky.prelu,
+#     (
+#         case(5, inputs=real(4, 5)),
+#         case(3, 0.1, inputs=real(2, 3, 2, 2)),
+#         case(num_parameters=5, init=0.5, inputs=real(0, 5)),
+#     ),
+#     edges=(case(inputs=LANDMARKS),),
+# )
+# ```
+#
+# Everything else follows from the row: the tests loop over all rows, and so does `check` on the command line.
+# Is your layer ready? One question from the list you can ask now: an empty batch.
+
+# %%
+empty = torch.randn(0, 3, requires_grad=True)
+leaf = torch.ones(3, requires_grad=True)
+Top.apply(empty, leaf).sum().backward()
+assert empty.grad.shape == (0, 3)
+print(leaf.grad)
+
+# %% [markdown]
+# No samples, no gradient for $\beta$: three zeros, as it should be.
+#
+# ## The question behind
+#
+# Who checks derivatives? An automatic one is right by construction, so far as its parts are right; but people
+# write parts by hand, for speed or memory, and a wrong gradient does not crash. Networks are robust: they
+# often learn all the same, only worse, and nobody looks for the reason. What must a test ask so that it is
+# enough? Difference quotients test points, not functions. They are blind at kinks, for tiny regions, in half
+# precision. Selsam, Liang and Dill went further and let a proof assistant prove the gradients of a small
+# system right, for all inputs. To do that for a whole library is out of reach so far.
+#
+# A second question hides in rung 6. How little can one keep? With recomputation, $n$ layers can do with the
+# memory of about $\sqrt n$ of them, at the price of one more forward. What is optimal for real networks, with
+# pieces of different cost and size, is a problem of scheduling that is still studied.
+#
+# And the layer itself? It had been proposed before, and in 2017 a computer that composed and tried many
+# formulas found it again. Why it should often be better than ReLU is explained by nobody convincingly.
+#
+# - P. Ramachandran, B. Zoph, Q. Le, *Searching for activation functions*, 2017, arXiv:1710.05941
+# - T. Chen, B. Xu, C. Zhang, C. Guestrin, *Training deep nets with sublinear memory cost*, 2016,
+#   arXiv:1604.06174
+# - D. Selsam, P. Liang, D. Dill, *Developing bug-free machine learning systems with formal mathematics*,
+#   2017, arXiv:1706.08605
+#
+# ## What you know now
+#
+# - A right first derivative is one rung. Second derivatives are silently wrong if backward uses a number that
+#   was computed from the inputs out of autograd's sight. So save inputs or outputs, with `save_for_backward`,
+#   and compute the rest again.
+# - Out of place, pure functions of tensors work under vmap; `generate_vmap_rule = True` gives gradients
+#   sample by sample.
+# - In half precision, inputs and results are half and what is between is float32. Each gradient has the dtype
+#   and the shape of its argument.
+# - `grad_y` is only read, nothing is assumed about the order in memory, and `ctx.needs_input_grad` says what
+#   is wanted.
+# - What a layer keeps can be measured. A second sigmoid is often cheaper than the memory of the first.
+#
+# Further exercises, without solution. (1) Take a layer of your own, say $y = x\,e^{-\alpha x^2}$ with a
+# parameter $\alpha$, up the ladder. (2) Give `GatedFunction` a form in place, which overwrites `x` with `y`.
+# What must it save, and what does it gain? Look at what the library does in `silu(inplace=True)`.
+#
+# Next: [lesson 12](12_responsible.ipynb).

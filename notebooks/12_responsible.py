@@ -109,8 +109,8 @@ rows_of_pictures({"digit": x.detach(), "gradient": gradient})
 # pixels together are responsible for $3 - 0 = 3$. How much of it is whose?
 #
 # **The gradient** at $x$ is $(0, 0)$: a little more or less of either pixel changes nothing, as 5 is far
-# above 3. Read as blame, it says that nobody was responsible. Gradient times pixel says the same: $0 \cdot
-# 2 = 0$ and $0 \cdot 1 = 0$.
+# above 3. Read as blame, it says that nobody was responsible. Gradient times pixel says the same:
+# $0 \cdot 2 = 0$ and $0 \cdot 1 = 0$.
 #
 # **Along a way.** Let the image appear slowly: $t \cdot (2, 1)$, where $t$ grows from 0 to 1. Then
 # $m = \min(5t, 3)$. Until $t = 0.6$ it grows, and the gradient by the pixels is $(2, 1)$. After that it is
@@ -156,8 +156,8 @@ assert torch.allclose(shares, torch.tensor([2.4, 0.6]), atol=1e-4)
 #
 # $$\frac{\partial m}{\partial z_c} = 1 .$$
 #
-# By another logit $z_j$, $j \ne c$: the derivative of $\log s$ is $1/s$, and of $s = \sum_{i \ne c}
-# e^{z_i}$ by $z_j$ it is $e^{z_j}$. So
+# By another logit $z_j$, $j \ne c$: the derivative of $\log s$ is $1/s$, and of
+# $s = \sum_{i \ne c} e^{z_i}$ by $z_j$ it is $e^{z_j}$. So
 #
 # $$\frac{\partial m}{\partial z_j} = - \frac{e^{z_j}}{\sum_{i \ne c} e^{z_i}} =: -q_j .$$
 #
@@ -170,9 +170,9 @@ assert torch.allclose(shares, torch.tensor([2.4, 0.6]), atol=1e-4)
 # ### From small changes to shares
 #
 # Write $m(x)$ for the log-odds of the image $x$ with pixels $x_1, x_2, \dots$ Choose an image $x^0$ to
-# compare with; we take the empty, black one. Walk from $x^0$ to $x$ in a straight line: $F(t) = m(x^0 + t
-# (x - x^0))$, $t$ from 0 to 1. The chain rule says how $m$ changes on the way. Pixel $i$ moves at the speed
-# $x_i - x^0_i$, so
+# compare with; we take the empty, black one. Walk from $x^0$ to $x$ in a straight line:
+# $F(t) = m(x^0 + t (x - x^0))$, $t$ from 0 to 1. The chain rule says how $m$ changes on the way. Pixel $i$
+# moves at the speed $x_i - x^0_i$, so
 #
 # $$F'(t) = \sum_i (x_i - x^0_i) \, \frac{\partial m}{\partial x_i}\bigl(x^0 + t (x - x^0)\bigr) .$$
 #
@@ -185,8 +185,8 @@ assert torch.allclose(shares, torch.tensor([2.4, 0.6]), atol=1e-4)
 # The $a_i$ are called **integrated gradients**. The shares sum up to all that there was to be shared, which
 # is called *completeness*. In a program the integral is a mean over $T$ points in the middle of $T$ pieces
 # of the way, $t = \frac{1/2}{T}, \frac{3/2}{T}, \dots$ With $T = 1$ that is one gradient, halfway. If one
-# takes one gradient at the end of the way instead, one gets **gradient times input**, $(x_i - x^0_i) \,
-# \partial m/\partial x_i$, which is cheap, and not complete.
+# takes one gradient at the end of the way instead, one gets **gradient times input**,
+# $(x_i - x^0_i) \, \partial m/\partial x_i$, which is cheap, and not complete.
 #
 # ### The worst change
 #

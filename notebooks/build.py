@@ -43,7 +43,9 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         [str(FOLDER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
     options = {"metadata": {"path": str(FOLDER)}}
-    NotebookClient(notebook, timeout=SECONDS, record_timing=False, resources=options).execute()
+    NotebookClient(
+        notebook, timeout=SECONDS, record_timing=False, coalesce_streams=True, resources=options
+    ).execute()
     notebook.metadata["language_info"] = {
         "name": "python"
     }  # the version of Python would change with the machine
