@@ -1,4 +1,7 @@
-"""What multi-head attention and transformers ask of their arguments, the masks above all."""
+"""What multi-head attention and transformers ask of their arguments, the masks above all.
+
+L is the number of queries, S of keys, B of samples, H of heads, E of features.
+"""
 
 from __future__ import annotations
 

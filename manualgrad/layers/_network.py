@@ -1,7 +1,7 @@
 """Layers of a recurrent network put together: depth, two directions, dropout, packed sequences.
 
-Nothing is derived here. ``rnn.py`` has the Functions; between them stand views, copies, and Functions of
-other pages.
+Nothing is derived here. ``rnn.py`` has the Functions, and says what the rows of a sequence are; between them
+stand views, copies, and Functions of other pages.
 """
 
 from __future__ import annotations
@@ -142,6 +142,8 @@ def _last(states: Tensor, batch_sizes: BatchSizes, reverse: bool) -> Tensor:
         return states.split((batch_sizes[0], states.shape[0] - batch_sizes[0]))[0]
     if batch_sizes[0] == batch_sizes[-1]:
         return states.split((states.shape[0] - batch_sizes[-1], batch_sizes[-1]))[1]
+    # Of the rows of a step the first go on, and the others end. The longest samples are the first ones, so
+    # the last step comes first.
     going_on = (*batch_sizes[1:], 0)
     ended = [rows - further for rows, further in zip(batch_sizes, going_on)]
     parts = states.split([length for pair in zip(going_on, ended) for length in pair])

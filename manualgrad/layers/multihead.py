@@ -4,11 +4,11 @@ It is put together from layers of other pages and four small Functions. For each
 s = 1/√D, the mask M, and h's D features of the projected queries, keys and values, which are linear maps
 of the three inputs:
 
-    Z_h = s Q_h K_hᵀ + M,   P_h = softmax of each row of Z_h, dropped out,   O_h = P_h V_h
+    Z_h = s Q_h K_hᵀ + M,   P_h = the softmax of each row of Z_h, with dropout,   O_h = P_h V_h
 
 and the output is a linear map of all O_h side by side. Where nobody asks for the weights P, the fused formula
-of :mod:`attention <manualgrad.layers.attention>` is used; else these steps, one by one, so that the weights
-are a result with a gradient of their own.
+of :mod:`attention <manualgrad.layers.attention>` is used; else these steps, one by one, so that the
+weights are a result with a gradient of their own.
 
 B is the number of samples, H of heads, L of queries, S of keys. (L under a ∂ is the loss.)
 """

@@ -59,7 +59,7 @@ class IndexPadFunction(Function):
 
     Forward    along each padded axis  y_i = x_s(i)  with the source s(i) that the mode says (see ``sources``)
     Backward   x_j is responsible for every place that it was copied to, along each axis:
-               ∂L/∂x_j = Σ_{i: s(i) = j} g_i
+               ∂L/∂x_j = Σ_{i: s(i) = j} g_i   (the axes do not know of each other, so any order will do)
     Shapes     as ConstantPadFunction
     Saves      nothing but the amounts: s is recomputed
     """

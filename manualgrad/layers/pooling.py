@@ -137,11 +137,12 @@ class AdaptiveMaxPoolFunction(Function):
 class AvgPoolFunction(Function):
     """The mean of each window.
 
-    Forward    y_o = 1/c_o Σ_j M_oj x_j,   M_oj = 1 where window o contains j, else 0
+    Forward    y_o = (1/c_o) Σ_j M_oj x_j,   M_oj = 1 where window o contains j, else 0
                c_o is the size of the window, with the padding if count_include_pad, or divisor_override
     Backward   each element of a window is responsible for 1/c_o of its mean:
                ∂L/∂x_j = Σ_o M_oj g_o / c_o,  that is  ∂L/∂x = Mᵀ (g / c)
-               A window is a product of intervals, so M = M₁ ⊗ M₂ ⊗ …: one axis after the other
+               A window is a product of intervals, so M = M₁ ⊗ M₂ ⊗ …, a matrix for each axis, and c is a
+               product of their lengths: one axis after the other
     Shapes     x: (*, *I);   y: (*, *O);   M of an axis: (O, I)
     Saves      nothing
     Source     LeCun et al. 1998, doi:10.1109/5.726791 (subsampling)
@@ -229,7 +230,7 @@ def spread(share: Tensor, axis: int, first: Tensor, last: Tensor, most: int, len
 class AdaptiveAvgPoolFunction(Function):
     """The mean of each of ``size`` windows that share the input.
 
-    Forward    y_o = 1/c_o Σ_j M_oj x_j,   along an axis of length I and size O window o runs from
+    Forward    y_o = (1/c_o) Σ_j M_oj x_j,   along an axis of length I and size O window o runs from
                ⌊o I / O⌋ to ⌈(o + 1) I / O⌉ − 1, and c_o is how many those are
     Backward   ∂L/∂x = Mᵀ (g / c)   as in AvgPool
     Shapes     x: (*, *I);   y: (*, *O);   M of an axis: (O, I)
@@ -253,7 +254,8 @@ class AdaptiveAvgPoolFunction(Function):
             window = torch.arange(size, device=grad_y.device)
             first, last = window * length // size, ((window + 1) * length + size - 1) // size
             share = share / along(last - first, axis)
-            # Place j is in the windows ⌊j O / I⌋ to ⌈(j + 1) O / I⌉ − 1, by the same reasoning.
+            # Window o holds place j if o I / O < j + 1 and (o + 1) I / O > j: for o from ⌊j O / I⌋ to
+            # ⌈(j + 1) O / I⌉ − 1.
             whole = length % max(size, 1) == 0 or size % max(length, 1) == 0
             most = -(-size // max(length, 1)) + (0 if whole else 1)
             share = spread(share, axis, first, last, most, length)

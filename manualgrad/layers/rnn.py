@@ -4,6 +4,10 @@ A layer reads a sequence in one direction and is one Function. Its rows are the 
 step under the other: step t has ``batch_sizes[t]`` rows. In a packed sequence these numbers fall, because
 shorter samples, which stand behind longer ones, have ended; else all are B.
 
+In formulas t counts steps as they are read: with ``reverse``, t = 1 is the last of the sequence. A step and
+its Jacobian take x_t and h_t as columns, of one sample; where δ stands, they have a row per sample, as in the
+code.
+
 **Through time.** With the step h_t = F(h_{t−1}, x_t; W), the same W at every step, a change of h_{t−1}
 reaches the loss L by the output of its own step and by h_t. With g_t, what L hears of h_t directly:
 
@@ -114,7 +118,8 @@ class RNNFunction(Function):
                W_ih x_t is needed for all t and waits for none: one matrix product before the loop
     Backward   g_t = ∂L/∂h_t from outside.  h_t reaches L there and through a_{t+1}, of which it is W_hh's
                factor, and φ′ is a function of h_t (1 − h_t², or [h_t > 0]).  For t = T … 1, δ_{T+1} = 0:
-               δ_t = ∂L/∂a_t = (g_t + δ_{t+1} W_hh) ⊙ φ′(a_t)
+               η_t = g_t + δ_{t+1} W_hh                                     all of ∂L/∂h_t
+               δ_t = ∂L/∂a_t = η_t ⊙ φ′(a_t)
                then over the rows of all steps at once
                ∂L/∂x = δ W_ih,   ∂L/∂W_ih = Σ_t δ_tᵀ x_t,   ∂L/∂W_hh = Σ_t δ_tᵀ h_{t−1},   ∂L/∂b = Σ_t Σ δ_t
                and ∂L/∂h_0 = δ_1 W_hh
@@ -177,20 +182,22 @@ class LSTMFunction(Function):
                c_t = f ⊙ c_{t−1} + i ⊙ g,   m_t = o ⊙ tanh(c_t)
                h_t = m_t, or W_hr m_t where there is a projection to P < H numbers
     Backward   of one step as in LSTMCell; h_t and c_t also hear from step t + 1.  For t = T … 1, with the
-               gradients g_t = ∂L/∂h_t and k_t = ∂L/∂c_t from outside, and δ, γ of step T + 1 zero:
+               gradients g_t = ∂L/∂h_t and k_t = ∂L/∂c_t from outside, and δ, γ of step T + 1 zero (gates of
+               step t go without t: g is a gate, g_t a gradient):
                η_t = g_t + δ_{t+1} W_hh                                     all of ∂L/∂h_t
                μ_t = η_t, or η_t W_hr                                       ∂L/∂m_t
                γ_t = k_t + γ_{t+1} ⊙ f_{t+1} + μ_t ⊙ o ⊙ (1 − tanh² c_t)    all of ∂L/∂c_t
                δ_t = ∂L/∂a_t = [γ g, γ c_{t−1}, γ i, μ tanh(c_t)] ⊙ [i (1 − i), f (1 − f), 1 − g², o (1 − o)]
-               What δ_t is multiplied with is known before the loop, for all steps.  After it, over all rows:
-               x, W_ih, W_hh, b as in RNN,   ∂L/∂W_hr = Σ_t η_tᵀ m_t,   ∂L/∂h_0 = δ_1 W_hh,
+               What δ_t is made of besides γ and μ is known before the loop, for all steps.  After it, over
+               all rows:   x, W_ih, W_hh, b as in RNN,   ∂L/∂W_hr = Σ_t η_tᵀ m_t,   ∂L/∂h_0 = δ_1 W_hh,
                ∂L/∂c_0 = γ_1 ⊙ f_1
     Shapes     N = Σ batch_sizes rows.   x: (N, I);   h_0: (B, P or H);   c_0: (B, H);   all h: (N, P or H);
-               all c: (N, H);   gates: (N, 4H);   W_ih: (4H, I);   W_hh: (4H, P or H);   b: (4H) or None;
+               all c, m: (N, H);   gates: (N, 4H);   W_ih: (4H, I);   W_hh: (4H, P or H);   b: (4H) or None;
                W_hr: (P, H) or None
     Saves      all c, gates, c_0, W_hh, W_hr, and of x, W_ih, all h, h_0 those whose partner needs a
                gradient; not tanh(c), not m.  c and the gates are outputs with gradients of their own, so they
-               are no constants when this backward is differentiated
+               are no constants when this backward is differentiated;  that of the gates, times the slopes
+               σ′ and tanh′, is then added to δ_t
     Source     Hochreiter, Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735;  W_hr: Sak et al. 2014,
                arXiv:1402.1128
     """
@@ -285,7 +292,7 @@ class GRUFunction(Function):
                W_ih: (3H, I);   W_hh: (3H, H);   b: (3H) or None
     Saves      all h, gates, h_0, W_hh, and of x, W_ih that whose partner needs a gradient.  The gates
                are an output with a gradient of its own, so they are no constants when this backward is
-               differentiated
+               differentiated (see ``gru_gates_to_projections``)
     Source     Cho et al. 2014, arXiv:1406.1078, with r behind the projection as cuDNN has it
     """
 

@@ -3,7 +3,8 @@
 A cell reads an input x and a state h and makes the next state h′. All three start from two projections,
 W_ih x + b_ih and W_hh h + b_hh, so the end of every backward is the same: the gradients δ of the projections,
 contracted with what was projected (:func:`projection_gradients`). What differs is the way from h′ to δ.
-``rnn.py`` repeats these steps over a sequence.
+A Forward takes x and h as columns, of one sample; in a Backward δ, x and h have a row for each sample, as in
+the code. ``rnn.py`` repeats these steps over a sequence.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """Softmax and its relatives: a vector of scores becomes a distribution.
 
-Along the axis ``dim``, with p = softmax(x), the Jacobian is ∂p_i/∂x_j = p_i (δ_ij − p_j): raising one score
-takes probability from all others. It is never formed; each backward contracts it with g = ∂L/∂y by hand.
+Along the axis ``dim``, with S = Σ_k e^x_k and p = softmax(x), p_i = e^x_i / S, the quotient rule gives
+
+    ∂p_i/∂x_j = (δ_ij e^x_i S − e^x_i e^x_j) / S² = p_i (δ_ij − p_j)
+
+Raising one score takes probability from all others. This Jacobian is never formed; each backward contracts it
+with g = ∂L/∂y by hand.
 """
 
 from __future__ import annotations
@@ -60,7 +64,8 @@ class LogSoftmaxFunction(Function):
     """The logarithm of softmax, without ever taking the logarithm of a small number.
 
     Forward    y_i = x_i − log Σ_j e^x_j   (log-sum-exp, shifted by the maximum)
-    Backward   ∂y_i/∂x_j = δ_ij − p_j with p = e^y:   ∂L/∂x_j = g_j − p_j Σ_i g_i
+    Backward   ∂ log Σ_k e^x_k / ∂x_j = e^x_j / Σ_k e^x_k = p_j,  so  ∂y_i/∂x_j = δ_ij − p_j  with p = e^y:
+               ∂L/∂x_j = Σ_i g_i (δ_ij − p_j) = g_j − p_j Σ_i g_i
     Shapes     x, y: any; sums run over ``dim``
     Saves      y
     Source     Goodfellow, Bengio, Courville 2016, "Deep Learning", section 6.2.2.3
@@ -206,6 +211,7 @@ def gumbel_softmax(
             f"gumbel_softmax: eps={eps} has no effect, and is deprecated; leave it out", stacklevel=2
         )
     exponential = torch.empty_like(logits, memory_format=torch.contiguous_format).exponential_()
+    # P(noise ≤ n) = P(exponential ≥ e^−n) = e^(−e^−n), of which the density is the derivative
     noise = -exponential.log()
     drawn = apply(GumbelSoftmaxFunction, logits, noise, tau, dim, hard, autocast=FLOAT32_ON_ACCELERATOR)
     return drawn[0] if hard else drawn

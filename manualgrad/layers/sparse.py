@@ -242,7 +242,8 @@ class EmbeddingBagMaxFunction(Function):
 
     Forward    y_bd = max_{n in bag b} W[i_n]_d,   n*(b, d) = the first n that attains it
                the index padding_idx counts as absent; an empty bag gives 0
-    Backward   only the entry that was largest is responsible:   ∂L/∂W_vd = Σ_{b: i_{n*(b, d)} = v} g_bd
+    Backward   g = ∂L/∂y.  Only the entry that was largest is responsible:
+               ∂L/∂W[v]_d = Σ_{b: i_{n*(b, d)} = v} g_bd
     Shapes     W: (V, D);   i: (M);   offsets: where in i each bag starts, or None;   y: (bags, D)
     Saves      the row i_{n*} of each y_bd, −1 where the bag is empty
     Source     as EmbeddingBagFunction

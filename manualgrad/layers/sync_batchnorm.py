@@ -15,9 +15,9 @@ __all__ = ["SyncBatchNorm", "SyncBatchNormFunction", "sync_batch_norm"]
 class SumOverProcesses(torch.autograd.Function):
     """The sum of what all processes of a group give, which each of them gets.
 
-    Forward    s = Σ_k u_k   on every process
-    Backward   The loss L is the sum of the losses of all processes. u_k reaches s on each of them, with
-               derivative 1:   ∂L/∂u_k = Σ_i ∂L/∂s_i,  the same sum, of gradients
+    Forward    s_i = Σ_k u_k   on every process i
+    Backward   The loss L is the sum of the losses of all processes. u_k reaches every s_i, with derivative 1:
+               ∂L/∂u_k = Σ_i ∂L/∂s_i,  the same sum, of gradients
 
     A step of a backward, not a layer: it stands in no row of the catalog. What differentiates a backward that
     uses it gets the right second derivative, if every process does so.
@@ -74,7 +74,7 @@ class SyncBatchNormFunction(Function):
                process k, so that squares add: Σ_i (x_i − μ)² = n_k σ²_k + n_k (μ_k − μ)².
                From here on as in BatchNorm:   x̂ = (x − μ) r,   r = (σ² + ε)^(−1/2),   y = x̂ w + b
     Backward   L is the sum of the losses of all processes, g = ∂L/∂y. Through μ and r, x_j reaches every x̂_i,
-               on this process or another: ∂x̂_i/∂x_j = r (δ_ij − 1/N − x̂_i x̂_j / N), so that
+               on this process or another, as in LayerNorm: ∂x̂_i/∂x_j = r (δ_ij − 1/N − x̂_i x̂_j / N), so that
                ∂L/∂x_j = r w (g_j − Σg / N − x̂_j Σ(g x̂) / N)   with both sums over all processes.
                Each process sums over its own values; one all-reduce adds these sums, and the n_k to N.
                w and b are copies, one for each process, and a copy reaches its own outputs only:

@@ -57,9 +57,10 @@ def make_by_hand(module: nn.Module, given: tuple) -> None:
 class TransformerEncoderLayer(nn.TransformerEncoderLayer):
     """:class:`torch.nn.TransformerEncoderLayer`, hand-written throughout.
 
-    With A(x) = dropout(attention of x to itself), F(x) = dropout(W₂ dropout(φ(W₁ x + b₁)) + b₂), and norms
-    N₁, N₂:   y = N₁(x + A(x)),  z = N₂(y + F(y));   or, if ``norm_first``,   y = x + A(N₁(x)),
-    z = y + F(N₂(y)), which leaves the gradient a way to every layer that no norm stands in.
+    With A(x) = dropout(attention of x to itself), F(x) = dropout(W₂ dropout(φ(W₁ x + b₁)) + b₂), φ the
+    activation, and norms N₁, N₂:   y = N₁(x + A(x)),  z = N₂(y + F(y));   or, if ``norm_first``,
+    y = x + A(N₁(x)),  z = y + F(N₂(y)), which leaves the gradient a way to every layer that no norm stands
+    in: of a sum, each term gets the gradient as it is.
     """
 
     __init__ = followed_by(nn.TransformerEncoderLayer.__init__, make_by_hand)

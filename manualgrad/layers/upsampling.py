@@ -42,7 +42,7 @@ class InterpolateFunction(Function):
     Forward    along an axis of length I that becomes one of length O, output o lies at s_o in the input, and
                y_o = Σ_t w_ot x_j(o,t)   with taps t = 1 ... T of places j and weights w  (see ``taps``)
                With M_oj the sum of the weights that o gives to j, this is y = M x; a picture takes a map per
-               axis,  y = (M₁ ⊗ M₂ ⊗ …) x
+               axis, one after the other,  y = (M₁ ⊗ M₂ ⊗ …) x
     Backward   x_j reaches y_o with weight M_oj:   ∂L/∂x_j = Σ_o M_oj g_o = Σ_{o,t: j(o,t) = j} w_ot g_o
                that is Mᵀ g: what forward gathers from j(o, t) backward adds to j(o, t), with the same weight.
                (A ⊗ B)ᵀ = Aᵀ ⊗ Bᵀ:   one axis after the other again
@@ -147,15 +147,15 @@ def taps(
 ) -> tuple[Tensor, Tensor | None]:
     """For each output o the places j(o, t) of its taps in the input, and their weights w_ot.
 
-    An element is a cell of width 1, its center at j + ½. The centers of the outputs lie r apart, the first of
-    them r/2 behind the border, so that output o has its center at r (o + ½), which is  s_o = r (o + ½) − ½
-    among the places j. With ``align_corners``  s_o = r o.
+    An element is a cell of width 1, its center at j + ½. The centers of the outputs lie r apart (``step``),
+    the first of them r/2 behind the border, so that output o has its center at r (o + ½), which is
+    s_o = r (o + ½) − ½  among the places j. With ``align_corners``  s_o = r o.
 
     nearest          j = ⌊r o⌋:  what stands at the left border of the output's cell
     nearest-exact    j = ⌊r (o + ½)⌋:  the cell that the center is in
     linear           j = ⌊s⌋, ⌊s⌋ + 1  with weights  1 − f, f,   f = s − ⌊s⌋
-    cubic            j = ⌊s⌋ − 1 ... ⌊s⌋ + 2  with weights k(1 + f), k(f), k(1 − f), k(2 − f),
-                     k = cubic(·, −¾)
+    cubic            j = ⌊s⌋ − 1 ... ⌊s⌋ + 2  with weights κ(1 + f), κ(f), κ(1 − f), κ(2 − f),
+                     κ = cubic(·, −¾)
 
     Places beyond the border are those at the border.
     Shapes: place (O) -> (O, T), (O, T)
@@ -182,12 +182,12 @@ def widened_taps(
     """As ``taps``, for ``antialias``: where the output has fewer elements, its filter reaches so much further
     that each input element counts.
 
-    The filter k is stretched by σ = max(r, 1) around the center c_o = r (o + ½):  w_ot ∝ k((j + ½ − c_o) / σ)
-    for all cells j whose center is nearer than σ times the reach of k; weights are scaled to the sum 1.
+    The filter κ is stretched by σ = max(r, 1) around the center c_o = r (o + ½):  w_ot ∝ κ((j + ½ − c_o) / σ)
+    for all cells j whose center is nearer than σ times the reach of κ; weights are scaled to the sum 1.
 
-    bilinear   k(d) = 1 − |d|
-    bicubic    k = cubic(·, −½)
-    lanczos    k(d) = sinc(d) sinc(d / 3),   sinc(d) = sin(πd) / πd
+    bilinear   κ(d) = 1 − |d|
+    bicubic    κ = cubic(·, −½)
+    lanczos    κ(d) = sinc(d) sinc(d / 3),   sinc(d) = sin(πd) / πd
     """
     stretch = max(step, 1.0)
     reach = REACH[mode] * stretch
@@ -209,7 +209,7 @@ def widened_taps(
 def cubic(distance: Tensor, a: float) -> Tensor:
     """Keys' kernel: two cubic polynomials that meet smoothly at 1 and end smoothly at 2.
 
-    k(d) = (a + 2) d³ − (a + 3) d² + 1      for d < 1:  it is 1 at 0, and 0 at 1
+    κ(d) = (a + 2) d³ − (a + 3) d² + 1      for d < 1:  it is 1 at 0, and 0 at 1
            a d³ − 5a d² + 8a d − 4a         for 1 ≤ d < 2:  it is 0 at 1 and at 2
     The slope at 1 is a, for both.
     """
