@@ -46,9 +46,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     NotebookClient(
         notebook, timeout=SECONDS, record_timing=False, coalesce_streams=True, resources=options
     ).execute()
-    notebook.metadata["language_info"] = {
-        "name": "python"
-    }  # the version of Python would change with the machine
+    notebook.metadata["language_info"] = {"name": "python"}  # without the version, which is the machine's
     return notebook
 
 
