@@ -27,14 +27,17 @@ def random_like(tensors: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
     return [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t) for t in tensors]
 
 
-def vector_jacobian(outputs, inputs, directions, **options) -> list[Tensor]:
-    """Σ_k ⟨direction_k, ∂output_k/∂input⟩ for each input; zero where an input is not used."""
+def vector_jacobian(outputs, inputs, directions, copies: bool = True, **options) -> list[Tensor]:
+    """Σ_k ⟨direction_k, ∂output_k/∂input⟩ for each input; zero where an input is not used.
+
+    backward gets copies of the directions, unless it is to be seen what it does with their strides.
+    """
     live = [(o, d) for o, d in zip(outputs, directions) if o.requires_grad]
     batch = (directions[0].shape[0],) if options.get("is_grads_batched") else ()
     zeros = [torch.zeros((*batch, *t.shape), dtype=t.dtype, device=t.device) for t in inputs]
     if not live:
         return zeros
-    heads, tails = [o for o, _ in live], [d for _, d in live]
+    heads, tails = [o for o, _ in live], [d.clone() if copies else d for _, d in live]
     grads = torch.autograd.grad(heads, list(inputs), tails, allow_unused=True, **options)
     return [z if g is None else (g.to_dense() if g.is_sparse else g) for z, g in zip(zeros, grads)]
 
@@ -95,7 +98,7 @@ def patched_backward(outputs: Sequence[Tensor], watch: Callable) -> Iterator[Non
         return backward
 
     for cls, original in originals.items():
-        cls.backward = staticmethod(patched(cls, original.__func__))
+        cls.backward = staticmethod(patched(cls, getattr(original, "__func__", original)))
     try:
         yield
     finally:

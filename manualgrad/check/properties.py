@@ -162,7 +162,7 @@ def layouts(name: str, target: Target, against: Callable | None) -> Row:
             problems.append(f"{what}: raises {said(error)}")
 
     def backward(directions: list[Tensor]) -> list[Tensor]:
-        return vector_jacobian(outputs, inputs, directions, retain_graph=True)
+        return vector_jacobian(outputs, inputs, directions, copies=False, retain_graph=True)
 
     expected = backward(directions)
     if any(not torch.equal(b, d) for b, d in zip(before, directions)):
@@ -213,12 +213,14 @@ def ties(name: str, target: Target, against: Callable | None) -> Row:
     """Where elements are equal, and are moved together, the gradient tells how far the output moves.
 
     One by one, each of two equal maxima may have any share of the gradient: that they do not both have all
-    of it shows when both move.
+    of it shows when both move. (A layer that stands for another one does there as that one does.)
     """
+    other = against if against is not None else counterpart(target)
     values = target.tensors()
     generator = torch.Generator().manual_seed(0)
     ways = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in values]
     problems: list[str] = []
+    remarks: list[str] = []
     tried = 0
     for what, tie in tying(values):
         point = [t.detach().requires_grad_() for t in tie(values)]
@@ -242,13 +244,18 @@ def ties(name: str, target: Target, against: Callable | None) -> Row:
         if not abs(right - left) <= 1e-4 * max(1.0, abs(expected)) or not math.isfinite(got):
             continue  # a kink, or a pole: no one slope is right
         tried += 1
-        if not abs(got - expected) <= 1e-4 * max(1.0, abs(expected)):
-            problems.append(
-                f"{what}: moved together, the slope is {expected:.6g}, but backward has {got:.6g}"
-            )
+        if abs(got - expected) <= 1e-4 * max(1.0, abs(expected)):
+            continue
+        found = f"{what}: moved together, the slope is {expected:.6g}, but backward has {got:.6g}"
+        if other is not None:
+            theirs = vector_jacobian(target(point, through=other), point, directions)
+            if not differences(target.names, theirs, grads, EXACT, EXACT):
+                remarks.append(f"{found}, as the counterpart has")
+                continue
+        problems.append(found)
     if not tried:
         return Row(name, "-", ["no point with equal elements has a derivative"])
-    return verdict(name, problems)
+    return verdict(name, problems, remarks)
 
 
 def tying(values: Sequence[Tensor]) -> Iterator[tuple[str, Callable]]:
