@@ -95,7 +95,10 @@ def test_gradcheck(row, case):
         return
     function, tensors = as_function(row, case)
     assert gradcheck(function, tensors, check_batched_grad=True, **EXACT)
-    assert gradgradcheck(function, tensors, **EXACT)
+    # Differentiated again, backward is the formula's, of which test_derivatives checks every case: here it is
+    # what the kernel's forward saved for it that is tested, with two cases of each layer.
+    if case in row.cases[:2]:
+        assert gradgradcheck(function, tensors, **EXACT)
 
 
 @pytest.mark.parametrize(

@@ -302,10 +302,11 @@ def tiny_probabilities(name: str, target: Target, against: Callable | None) -> R
         if smooth:
             tried = True
             places, left, right = ([column[k] for k in smooth] for column in (places, left, right))
-            problems += prefixed(
-                f"at {TINY:.0e}: ",
-                mismatch_at(target.names[position], places, left, right, got, rtol=1e-3)[0],
+            rounding = 1e-14 * (1 + sum(float((o * d).abs().sum()) for o, d in zip(outputs, directions)))
+            wrong, _ = mismatch_at(
+                target.names[position], places, left, right, got, rtol=1e-3, atol=rounding / (NEAR * TINY)
             )
+            problems += prefixed(f"at {TINY:.0e}: ", wrong)
     if not tried:
         return Row(name, "-", ["no argument lies between 0 and 1"])
     return verdict(name, problems)
@@ -452,7 +453,7 @@ def slopes(
 
 
 def mismatch_at(
-    argument: str, places, left, right, got: Tensor, rtol: float = RTOL
+    argument: str, places, left, right, got: Tensor, rtol: float = RTOL, atol: float = ATOL
 ) -> tuple[list[str], list[str]]:
     """Compare a gradient with difference quotients: what is wrong, and what is to be remarked.
 
@@ -467,7 +468,7 @@ def mismatch_at(
     kink = apart > 1e-3 * expected.abs().clamp(min=1.0)
     jump = apart * STEP > 1e-3  # what a slope of 1000 would make of a step
     low, high = torch.minimum(left, right) - ATOL, torch.maximum(left, right) + ATOL
-    wrong = ~((got_there - expected).abs() <= ATOL + rtol * expected.abs())  # so that NaN is wrong
+    wrong = ~((got_there - expected).abs() <= atol + rtol * expected.abs())  # so that NaN is wrong
     wrong &= ~(kink & (low <= got_there) & (got_there <= high)) & ~jump
     remarks = []
     if (kink & ~jump).any():
