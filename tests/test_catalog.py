@@ -184,12 +184,15 @@ def test_conformance_has_every_layer():
 def test_readme_examples(capsys):
     """The README's examples run as they stand there, and print what it says."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    swap, fast, check, _, callbacks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    swap, fast, check, rules, _, callbacks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     user = {}
     exec(swap, user)
     assert capsys.readouterr().out.startswith("swapped 52 layers\n")
     exec(fast, user)
     assert capsys.readouterr().out.startswith("fused 17 ")
+    exec(rules, user)
+    assert capsys.readouterr().out == "swapped 9 layers\n     9 GuidedReLU\n"
+    assert not any(type(module).__name__ == "GuidedReLU" for module in user["model"].modules())
     callbacks = callbacks.replace("Trainer(", "Trainer(logger=False, accelerator='cpu', ")
     exec(callbacks, user)
     names = {type(callback).__name__ for callback in user["trainer"].callbacks}

@@ -418,7 +418,10 @@ def chosen(tensor: Tensor, most: int = MOST_ELEMENTS) -> list[int]:
 def slopes(
     target, function, values, position, places, directions, near_pole: bool = False
 ) -> tuple[list[float], list[float]]:
-    """Difference quotients of ⟨directions, function(values)⟩ to the left and right, at each of ``places``."""
+    """Difference quotients of ⟨directions, function(values)⟩ to the left and right, at each of ``places``.
+
+    The step is absolute, but near a pole it is relative to the element.
+    """
     left, right = [], []
     directions = [d.detach() for d in directions]
 
@@ -441,12 +444,9 @@ def slopes(
     for place in places:
         x = abs(values[position].detach().reshape(-1)[place].item())
         before, after = quotients(place, NEAR * x if near_pole else STEP * max(1.0, x))
-        if (
-            not near_pole
-            and 0 < x < 1
-            and not abs(after - before) <= 1e-3 * max(1.0, abs(before + after) / 2)
-        ):
-            before, after = quotients(place, NEAR * x)  # near a pole, as log p has at 0
+        apart, slope = abs(after - before), abs(before + after) / 2
+        if 0 < x < 1 and not near_pole and not apart <= 1e-3 * max(1.0, slope):
+            before, after = quotients(place, NEAR * x)  # as log p has one at 0
         left.append(before)
         right.append(after)
     return left, right
@@ -466,7 +466,7 @@ def mismatch_at(
     expected = (left + right) / 2
     apart = (right - left).abs()
     kink = apart > 1e-3 * expected.abs().clamp(min=1.0)
-    jump = apart * STEP > 1e-3  # what a slope of 1000 would make of a step
+    jump = kink & (apart * STEP > 1e-3)  # what a slope of 1000 would make of a step
     low, high = torch.minimum(left, right) - ATOL, torch.maximum(left, right) + ATOL
     wrong = ~((got_there - expected).abs() <= atol + rtol * expected.abs())  # so that NaN is wrong
     wrong &= ~(kink & (low <= got_there) & (got_there <= high)) & ~jump

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import sys
+import textwrap
 from dataclasses import dataclass, field
 
 from .kinds import KINDS
@@ -98,7 +99,8 @@ class Report:
             lines += [margin + detail for detail in more]
             for diagnosis, last in _with_advice(row.diagnoses):
                 lines.append(f"{margin}→ {paint(diagnosis.kind, 'diagnosis')}: {diagnosis.finding}")
-                lines += [f"{margin}  {paint(diagnosis.advice, 'advice')}"] if last else []
+                advice = textwrap.wrap(diagnosis.advice, 88) if last else []
+                lines += [f"{margin}  {paint(line, 'advice')}" for line in advice]
         return "\n".join(lines)
 
     def __str__(self) -> str:
