@@ -88,7 +88,8 @@ def mask_scale(e: Evidence, k: int) -> str | None:
         if isinstance(p, float) and 0 < p < 1 and any(abs(factor - c) < 1e-4 for c in (p, 1 - p, 1 / p)):
             return f"the gradient of {e.names[k]} is {factor:.4g} times the true one, with {name} = {p:g}"
     zeros = ~(J.reshape(e.size, -1).abs() > 1e-7).any(0)
-    if zeros.any() and e.target.is_random():
+    kept = B[B.abs() > 1e-7]
+    if zeros.any() and alike(kept, torch.ones_like(kept)) and e.target.is_random():
         return f"the gradient of {e.names[k]} lacks the factor {1 / factor:.4g} of what is kept"
     return None
 
