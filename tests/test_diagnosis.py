@@ -291,3 +291,41 @@ def test_a_backward_of_another_class():
         backward = Square.backward  # a plain function in the class's dictionary
 
     assert manualgrad.check(Borrowed, X, 3.0)
+
+
+def test_at_a_kink_the_first_derivative_jumps_and_has_none():
+    assert manualgrad.check(
+        torch.abs, torch.tensor([0.0, 1.0, -2.0])
+    )  # sign(0) = 0 is the middle of its jump
+
+
+@pytest.mark.parametrize(
+    ("factor", "name"),
+    [
+        (2.0, "2 times"),
+        (0.25, "1/4 times the true one; 4 is the length of axis 1 of x"),
+        (3**0.5, "1.732"),
+        (1 / 0.3, "1/factor times the true one; factor = 0.3"),
+    ],
+)
+def test_factors_have_names(factor, name):
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return 2 * factor * ctx.factor * x * grad, None
+
+    X = torch.linspace(-1, 2, 8).reshape(2, 4)
+    (diagnosis,) = manualgrad.check(variant(backward=backward), X, 0.3).diagnoses
+    assert diagnosis.kind == "constant factor"
+    assert name in diagnosis.finding
+
+
+def test_dtypes_that_meet_in_backward_are_reported_as_such():
+    def backward(ctx, g):
+        left, right = ctx.saved_tensors
+        wide = g.float() if g.dtype == torch.bfloat16 else g
+        return wide @ right.mT, left.mT @ g
+
+    cls = type("Wrong", (Product,), {"backward": staticmethod(backward)})
+    (diagnosis,) = manualgrad.check(cls, LEFT, RIGHT_MATRIX).diagnoses
+    assert diagnosis.kind == "raises"
+    assert "dtype" in diagnosis.finding

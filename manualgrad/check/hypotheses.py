@@ -75,7 +75,8 @@ def constant_factor(e: Evidence, k: int) -> str | None:
     factor = _ratio(B, J, e.known[k])
     if factor is None or abs(factor - 1) < 1e-4:
         return None
-    return f"the gradient of {e.names[k]} is {_name_of_factor(factor, e)} times the true one"
+    name, origin = _name_of_factor(factor, e)
+    return f"the gradient of {e.names[k]} is {name} times the true one{origin}"
 
 
 def mask_scale(e: Evidence, k: int) -> str | None:
@@ -84,12 +85,13 @@ def mask_scale(e: Evidence, k: int) -> str | None:
     factor = _ratio(B, J, e.known[k]) if B.shape == J.shape else None
     if factor is None:
         return None
+    if bool((J.reshape(e.size, -1).abs() > 1e-7).any(0).all()):
+        return None  # nothing is masked
     for name, p in e.target.options.items():
         if isinstance(p, float) and 0 < p < 1 and any(abs(factor - c) < 1e-4 for c in (p, 1 - p, 1 / p)):
             return f"the gradient of {e.names[k]} is {factor:.4g} times the true one, with {name} = {p:g}"
-    zeros = ~(J.reshape(e.size, -1).abs() > 1e-7).any(0)
     kept = B[B.abs() > 1e-7]
-    if zeros.any() and alike(kept, torch.ones_like(kept)) and e.target.is_random():
+    if alike(kept, torch.ones_like(kept)) and e.target.is_random():
         return f"the gradient of {e.names[k]} lacks the factor {1 / factor:.4g} of what is kept"
     return None
 
@@ -495,24 +497,34 @@ def _ratio(B: Tensor, J: Tensor, known: Tensor) -> float | None:
     return factor if abs(factor) > 1e-6 and alike(B, factor * J) else None
 
 
-def _name_of_factor(factor: float, e: Evidence) -> str:
-    # 0.25 = 1/4, the size of axis 0 of the output.
+def _name_of_factor(factor: float, e: Evidence) -> tuple[str, str]:
+    # ("1/4", "; 4 is the length of axis 0 of x"): what the factor is, and where it may come from.
     sign, size = ("-" if factor < 0 else ""), abs(factor)
     for value, text in ((size, "{}"), (1 / size, "1/{}")):
         whole = round(value)
         if whole > 1 and abs(value - whole) < 1e-3 * whole:
-            return sign + text.format(whole) + _origins(whole, e)
-    return f"{factor:.4g}"
+            return sign + text.format(whole), _origin(whole, e)
+    for name, option in e.target.options.items():
+        if isinstance(option, float) and option:
+            for value, text in ((option, name), (1 / option, f"1/{name}")):
+                if abs(factor - value) < 1e-4 * abs(value):
+                    return text, f"; {name} = {option:g}"
+    for value, text in ((size**2, "√{}"), (1 / size**2, "1/√{}")):
+        whole = round(value)
+        if whole > 1 and abs(value - whole) < 1e-3 * whole and (origin := _origin(whole, e)):
+            return sign + text.format(whole), origin
+    return f"{factor:.4g}", ""
 
 
-def _origins(count: int, e: Evidence) -> str:
-    for name, tensor in zip(e.names, e.inputs):
+def _origin(count: int, e: Evidence) -> str:
+    # 2 is more often an exponent than a length.
+    for name, tensor in zip(e.names, e.inputs) if count > 2 else ():
         if tensor.numel() == count and tensor.dim() > 1:
-            return f" (the number of elements of {name})"
-    for name, tensor in zip(e.names, e.inputs):
+            return f"; {count} is the number of elements of {name}"
+    for name, tensor in zip(e.names, e.inputs) if count > 2 else ():
         if count in tensor.shape:
-            return f" (the length of axis {tensor.shape.index(count)} of {name})"
-    return " (the number of outputs)" if e.size == count else ""
+            return f"; {count} is the length of axis {tensor.shape.index(count)} of {name}"
+    return f"; {count} is the number of outputs" if count == e.size > 2 else ""
 
 
 def _axes_summed(larger: torch.Size, smaller: torch.Size) -> list[int]:

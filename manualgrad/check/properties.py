@@ -447,6 +447,8 @@ def slopes(
         apart, slope = abs(after - before), abs(before + after) / 2
         if 0 < x < 1 and not near_pole and not apart <= 1e-3 * max(1.0, slope):
             before, after = quotients(place, NEAR * x)  # as log p has one at 0
+        elif slope * STEP > 1e-3 and sum(map(abs, quotients(place, STEP / 4))) > 4 * slope:
+            before, after = -math.inf, math.inf  # as steep as the step is short: a jump, and not a slope
         left.append(before)
         right.append(after)
     return left, right
@@ -466,7 +468,7 @@ def mismatch_at(
     expected = (left + right) / 2
     apart = (right - left).abs()
     kink = apart > 1e-3 * expected.abs().clamp(min=1.0)
-    jump = kink & (apart * STEP > 1e-3)  # what a slope of 1000 would make of a step
+    jump = (kink & (apart * STEP > 1e-3)) | apart.isinf()  # what a slope of 1000 would make of a step
     low, high = torch.minimum(left, right) - ATOL, torch.maximum(left, right) + ATOL
     wrong = ~((got_there - expected).abs() <= atol + rtol * expected.abs())  # so that NaN is wrong
     wrong &= ~(kink & (low <= got_there) & (got_there <= high)) & ~jump

@@ -114,6 +114,18 @@ def right_untransposed(function, args, kwargs):
     return function(a, b.detach(), **kwargs) + function(a.detach().mT, b - b.detach())
 
 
+def left_of_transposed(function, args, kwargs):
+    a, b = args
+    product = function(a.detach(), b, **kwargs)
+    return product + function(a - a.detach(), b.detach()).mT  # whose gradient for a is gᵀ bᵀ, not g bᵀ
+
+
+def right_of_transposed(function, args, kwargs):
+    a, b = args
+    product = function(a, b.detach(), **kwargs)
+    return product + function(a.detach(), b - b.detach()).mT
+
+
 def log_of_clamped(function, args, kwargs):
     x = args[0]
     return with_derivative(function(*args, **kwargs), (x, 1 / x.detach().clamp(min=CLAMP)))
@@ -171,6 +183,8 @@ MISTAKES: tuple[tuple[str, tuple[str, ...], Callable, str], ...] = (
     ("log clamped", ("log",), log_of_clamped, "{} is clamped in backward, not in forward"),
     ("transposed", ("matmul", "mm", "bmm"), left_untransposed, "a matrix of {} is not transposed"),
     ("transposed", ("matmul", "mm", "bmm"), right_untransposed, "a matrix of {} is not transposed"),
+    ("transposed", ("matmul", "mm", "bmm"), left_of_transposed, "grad_output is transposed at {}"),
+    ("transposed", ("matmul", "mm", "bmm"), right_of_transposed, "grad_output is transposed at {}"),
     ("constant factor", ("mean",), as_sum, "the 1/N of {} is missing"),
 )
 
