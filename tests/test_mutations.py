@@ -61,7 +61,7 @@ MUTATIONS = {
 }
 
 
-# What check may call a mutation; nothing is said of a transposition that need not be one, as axes differ in length.
+# What check may call a mutation. Of a transposition nothing is said: with axes of other lengths it is none.
 NAMES = {
     "sign": {"sign"},
     "factor": {"constant factor"},
