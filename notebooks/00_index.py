@@ -33,7 +33,7 @@
 # | [11. A ladder for your own layer](11_ladder.ipynb) | make it fit for others to use | 2, 3 | 75 |
 # | [12. Who is responsible?](12_responsible.ipynb) | ask a network which pixels it goes by | 4, 6 | 60 |
 #
-# The minutes are for reading and doing. All together they are about twelve hours.
+# The minutes are for reading and doing. All together they are twelve and a half hours.
 #
 # ## Three ways through
 #
@@ -99,8 +99,9 @@ lesson.show_digits(test.images[:8], [str(label) for label in test.labels[:8].tol
 # 1. **The hole.** A Function whose forward is written, and whose backward says `raise NotImplementedError`.
 #    Write yours in its place.
 # 2. **The check.** `check(YourFunction, ...)` moves every input a little, compares your gradient with what
-#    happened, and reports. While the hole is open it says so. If your backward is wrong, it says for which
-#    argument, where and by how much. Change, run both cells again, and repeat.
+#    happened, and reports. While the hole is open it says "not written". If your backward is wrong, it says
+#    for which argument, where and by how much. If it knows the mistake, it names it ("transposed", "missing
+#    sum") and gives a line of advice. Change, run both cells again, and repeat.
 # 3. **The hints**, folded. Open one at a time.
 # 4. **The solution**, folded away. Read it when you have tried, also if yours passes: it says why.
 # 5. **The choice.** `choose` takes your Function if it passes every check. Else it takes the solution, and

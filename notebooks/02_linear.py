@@ -139,7 +139,8 @@ plt.show()
 # \frac{\partial L}{\partial W} = \begin{pmatrix} 1 & 2 & 0 \\ 2 & 5 & -3 \end{pmatrix}, \quad
 # \frac{\partial L}{\partial b} = \begin{pmatrix} 1 & 1 \end{pmatrix} .$$
 #
-# The next cell confirms it: torch computes the same, by its own derivative.
+# The next cell confirms it: torch computes the same, by its own derivative. `y.backward(g)` starts the way
+# back at $y$, with the blame $g$ instead of the 1 of a loss.
 
 # %%
 x = torch.tensor([[1.0, 2, 0], [0, -1, 3]], requires_grad=True)
@@ -296,7 +297,7 @@ class LinearFunction(torch.autograd.Function):
 
 # %% [markdown]
 # We check with $N = 5$, $I = 4$, $O = 3$, no two lengths being equal. Until you have written it, the report
-# says that nothing is there yet.
+# says "not written".
 
 # %% tags=["check"]
 torch.manual_seed(0)
@@ -381,9 +382,13 @@ check(WrongLinear, torch.randn(4, 4), torch.randn(4, 4), torch.randn(4))
 
 # %% [markdown]
 # Only `weight` is named: the other two gradients are right. Some elements are right even here, those on the
-# diagonal, which a transpose leaves where they are: 12 of 16 are wrong. With unequal lengths the same mistake
-# is one of shape. Try it, with `x, weight, bias` from above. And try another one in your own backward: forget
-# the sum of the bias, and return `grad_y`.
+# diagonal, which a transpose leaves where they are: 12 of 16 are wrong. From the pattern of the others
+# `check` recognizes the transpose; `dweight` is its name for $\partial L/\partial W$.
+#
+# With unequal lengths, torch itself rejects the shape, and the report begins with torch's message. Try it,
+# with `x, weight, bias` from above. And try two more in your own backward. Return `grad_y` for the bias,
+# without the sum: `gradient` stays "ok", as torch quietly sums what can be summed to the right shape. The row
+# `dtypes and shapes` sees what you returned. Then take the mean in place of the sum.
 #
 # ### Exercise 2: scale and shift
 #
@@ -476,12 +481,15 @@ ScaleShift = lesson.choose(ScaleShiftFunction, ScaleShiftSolution, features, sca
 #
 # Ten digits, so ten outputs, the *scores*: the highest score is the answer. With one linear layer, from 784
 # pixels to 10 scores, this is *softmax regression*, the simplest classifier there is. Its loss,
-# `cross_entropy`, turns the ten scores into ten probabilities and returns minus the logarithm of that of the
-# right digit: 0 if the network is sure and right, $\log 10 = 2.3$ if it has no idea, and more if it is sure
-# and wrong. We take it from torch here; [lesson 4](04_cross_entropy.ipynb) derives it.
+# `cross_entropy`, turns the ten scores into ten probabilities and returns minus the natural logarithm of that
+# of the right digit: 0 if the network is sure and right, $\ln 10 = 2.3$ if it has no idea, and more if it is
+# sure and wrong. We take it from torch here; [lesson 4](04_cross_entropy.ipynb) derives it.
 #
-# We make a module of your Function, so that an optimizer finds its parameters. The weights start at zero, so
-# that what we see in them later has been learned.
+# We make a *module* of your Function: torch's word for an object that holds weights (its *parameters*) and
+# computes with them. `nn.Sequential` chains modules. `lesson.train` is the loop of lesson 1, forward, error,
+# backward, update, with 64 digits at a time; it asks the module for all its parameters, goes through the data
+# `epochs` times, and takes steps with the learning rate `lr`. The weights start at zero, so that what we see
+# in them later has been learned.
 
 
 # %%
@@ -689,7 +697,9 @@ print("yours:        ", "passed" if check(Linear, x, weight, bias) else "FAILED"
 # To save memory and time, large networks compute with numbers of 16 bits. `torch.bfloat16` has 8 significant
 # binary digits, so between 256 and 512 it knows only every second number. A long sum, such as that of the
 # bias gradient over a large batch, comes to a halt there, if it is carried in bfloat16: $256 + 1 = 257$ is
-# rounded to 256 again. `wide` takes the sum in float32, and rounds once, at the end.
+# rounded to 256 again. `wide` takes the sum in float32, and rounds once, at the end. (The row
+# `half precision` of `check` sees a sum that was not carried so, if the example is long enough for it; our
+# five samples are not.)
 
 # %%
 g = torch.ones(1000, dtype=torch.bfloat16)  # the blame of 1000 samples for one bias

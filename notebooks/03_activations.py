@@ -45,7 +45,8 @@ lesson.style()
 #
 # Two linear layers in a row are one linear layer: $W_2(W_1 x)$ is $(W_2 W_1)\,x$. So between linear layers
 # stands a function that is not linear, applied to each number on its own. It is called the **activation**.
-# The three that everybody meets first:
+# What computes one of the numbers, a weighted sum with its activation, is called a **neuron**. The three that
+# everybody meets first:
 #
 # - the **sigmoid** $\sigma(x) = 1/(1 + e^{-x})$, from 0 to 1;
 # - the hyperbolic tangent **tanh** $x = (e^x - e^{-x})/(e^x + e^{-x})$, from −1 to 1;
@@ -129,7 +130,8 @@ plt.show()
 # and $4 \cdot 1/4 = 1$: healed? Start with 0 again. The first factor is indeed $4 \cdot 0.25 = 1$. But then
 # $y_2 = \sigma(4 \cdot 0.5) = \sigma(2) = 0.8808$ is saturated: the factor is
 # $4 \cdot 0.8808 \cdot 0.1192 = 0.42$. And $y_3 = \sigma(4 \cdot 0.8808) = 0.9713$ has
-# $4 \cdot 0.9713 \cdot 0.0287 = 0.11$. Larger weights drive the sigmoid to where it is flat.
+# $4 \cdot 0.9713 \cdot 0.0287 = 0.1115$. Together, $1 \cdot 0.42 \cdot 0.1115 = 0.047$ is left. Larger
+# weights drive the sigmoid to where it is flat.
 #
 # ReLU is different. Where it is on, its slope is 1 whatever the number, so the factor is just $w$.
 #
@@ -185,7 +187,8 @@ for weight, expected in ((1.0, 0.01335), (4.0, 1.0 * 0.42 * 0.111)):
 #
 # $$\tanh x = \frac{1 - e^{-2x}}{1 + e^{-2x}} = \frac{2 - (1 + e^{-2x})}{1 + e^{-2x}} = 2\,\sigma(2x) - 1 .$$
 #
-# A tanh is a sigmoid that is twice as steep, twice as high and shifted down by 1. We shall use this.
+# A tanh is a sigmoid that is half as wide, twice as high (so four times as steep: 1 instead of 1/4) and
+# shifted down by 1. We shall use this.
 #
 # ### ReLU, and a kink
 #
@@ -209,9 +212,10 @@ for weight, expected in ((1.0, 0.01335), (4.0, 1.0 * 0.42 * 0.111)):
 # ### Many layers, many neurons
 #
 # Layer $l$ of the network has $n$ neurons and computes $z = W h_{l-1}$ and $h_l = f(z)$, element by element.
-# Here $h_{l-1}$ are the $n$ outputs of the layer before, and $W$ is an $n \times n$ matrix of weights
-# $w_{ij}$. Let $g_i$ be the gradient of $h_l$, number $i$. By the rule for one number, the gradient of $z_i$
-# is $f'(z_i)\,g_i$. By lesson 2, the gradient of $h_{l-1}$ is that, times the transposed matrix:
+# Here $h_{l-1}$ are the $n$ outputs of the layer before, for one sample, written as a column, and $W$ is an
+# $n \times n$ matrix of weights $w_{ij}$. Let $g_i$ be the gradient of element $i$ of $h_l$. By the rule for
+# one number, the gradient of $z_i$ is $f'(z_i)\,g_i$. By lesson 2, where samples are rows, the gradient of
+# $h_{l-1}$ is that, times the matrix; we call it $\bar g$. Element $j$ of it is
 #
 # $$\bar g_j = \sum_{i=1}^{n} w_{ij} \, f'(z_i) \, g_i .$$
 #
@@ -242,7 +246,7 @@ for weight, expected in ((1.0, 0.01335), (4.0, 1.0 * 0.42 * 0.111)):
 # ### Exercise 1: the sigmoid from its output
 #
 # Complete `backward`. Only the output $y$ was saved. Run the cell, then the next one, which checks your
-# backward. As long as nothing is written, the report says so.
+# backward. As long as nothing is written, the report says "not written".
 
 
 # %% tags=["exercise"]
@@ -335,17 +339,23 @@ class WrongSigmoid(SigmoidSolution):
 check(WrongSigmoid, points)
 
 # %% [markdown]
+# The report says where the derivative is taken, and what belongs there. (`double gradient` fails as well:
+# this backward is computed from $y$, and to differentiate $y$ is to use the wrong slope once more. Mend the
+# row `gradient` first.)
+#
 # The output lies between 0 and 1, and there the sigmoid's slope is between 0.197 and 0.25. So this network
 # would never see that a neuron is saturated. It would still learn something, since all signs are right! Such
 # mistakes live long, which is why one checks derivatives and does not only watch the loss.
 #
-# Make mistakes of your own in Exercise 1, too: forget `grad_y`, or write $1 - y^2$, and read the answers.
+# Make mistakes of your own in Exercise 1, too. Forget `grad_y`: that one has a name. Write the slope of tanh,
+# $1 - y^2$: that is a derivative, only of something else, and no name fits. `expected` and `got` remain.
 #
 # ### Exercise 2: leaky ReLU
 #
 # $y = x$ where $x > 0$, else $a\,x$ with a number $a \ge 0$, called `negative_slope`. Again the output is
-# saved. `forward` has two arguments, so `backward` returns two things; the second argument is a plain number
-# that nobody differentiates by, and its gradient is `None`.
+# saved, from which you can see on which side of the kink an element was: for $a = 0.1$ an output of $-0.2$
+# came from $-2$. `forward` has two arguments, so `backward` returns two things; the second argument is a
+# plain number that nobody differentiates by, and its gradient is `None`.
 
 
 # %% tags=["exercise"]
@@ -369,7 +379,7 @@ class LeakyReLUFunction(torch.autograd.Function):
 
 
 # %% tags=["check"]
-kinked = torch.tensor([[-2.0, -0.5, 0.0], [0.3, 1.0, 4.0]])  # one number lies on the kink
+kinked = torch.tensor([[-2.0, 0.3, 0.0], [1.0, -0.5, 4.0]])  # one number lies on the kink
 check(LeakyReLUFunction, kinked, 0.1)
 
 # %% [markdown]
@@ -389,8 +399,8 @@ check(LeakyReLUFunction, kinked, 0.1)
 #
 # <details><summary>Hint 3: the end</summary>
 #
-# `return grad_x, None`. If the report says that the slope at the kink is free: at 0 you may take 1, or
-# `negative_slope`, or anything between.
+# `return grad_x, None`. At 0 you are free: take 1, `negative_slope` or anything between. The report remarks
+# "a kink at 1 elements, any slope between is right".
 #
 # </details>
 
@@ -478,7 +488,7 @@ def sizes(model):
     for layer in model:
         h = layer(h)
         if isinstance(layer, (Tanh, Sigmoid, ReLU)):
-            h.retain_grad()
+            h.retain_grad()  # torch keeps h.grad, which else it drops
             outputs.append(h)
     nn.functional.cross_entropy(h, data.labels[:256]).backward()
     forward = [h.detach().square().mean().sqrt().item() for h in outputs]
@@ -489,8 +499,8 @@ def sizes(model):
 # %% [markdown]
 # ### Three sizes of weights
 #
-# Twenty-four layers of ReLU: once with He's weights, once with half of them, once with twice of them. The
-# derivation says $c = 1$, $\frac12$ and $2$.
+# Twenty-four layers of ReLU: once with He's weights, once with weights half as large, once twice as large (so
+# `squares` is 2, a quarter of it, and four times it). The derivation says $c = 1$, $\frac12$ and $2$.
 
 # %%
 scales = {"He × 2": (8.0, lesson.RED), "He": (2.0, lesson.GREEN), "He × ½": (0.5, lesson.BLUE)}
@@ -509,10 +519,11 @@ plt.show()
 
 # %% [markdown]
 # Straight lines on a logarithmic axis, as predicted. Read the right picture from right to left, the way the
-# gradient goes. With half of He's weights the first layer gets less than a millionth of what the last one
-# gets; with twice of them it gets ten million times as much. On the left you see that the same factor rules
-# the way forward: what is too small for the gradient is too small for the digits as well. That is no
-# accident: the weights are the same, and for ReLU the share of open neurons, $\frac12$, is the same.
+# gradient goes. With weights half as large as He's, the first layer gets less than a millionth of what the
+# last one gets; with weights twice as large, it gets ten million times as much. On the left you see that the
+# same factor rules the way forward: what is too small for the gradient is too small for the digits as well.
+# That is no accident: the weights are the same, and for ReLU the share of open neurons, $\frac12$, is the
+# same.
 #
 # ### Three activations
 
@@ -647,9 +658,9 @@ for value in (-20.0, 20.0):
 #
 # ### The logarithm of a sigmoid
 #
-# A loss often needs $\log \sigma(x)$. Computed in two steps it breaks where the sigmoid is 0 in float32. The
-# library has a function of its own for it, `logsigmoid`, which says (in words of the page) "without ever
-# taking the logarithm of a small number":
+# A loss often needs $\log \sigma(x)$ (the natural logarithm, as torch's `log` is). Computed in two steps it
+# breaks where the sigmoid is 0 in float32. The library has a function of its own for it, `logsigmoid`, which
+# says (in words of the page) "without ever taking the logarithm of a small number":
 #
 # $$\log\sigma(x) = \min(x, 0) - \log(1 + e^{-|x|}), \qquad \frac{d \log\sigma}{dx} = \sigma(-x) .$$
 #

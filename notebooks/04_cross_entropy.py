@@ -173,6 +173,9 @@ assert torch.allclose(z.grad, torch.tensor([0.6652, -0.7553, 0.0900], dtype=torc
 #
 # $$\frac{\partial \ell}{\partial z_j} = p_j - \delta_{jt} .$$
 #
+# The $C$ numbers $\delta_{jt}$ are 1 at the true class and 0 at the others: $(0, 1, 0)$ in our example. Such
+# a row is called **one-hot**. It is what the network should have said.
+#
 # The loss of a batch of $N$ examples is the mean, $L = \frac1N \sum_n \ell_n$. Example $n$ has the scores
 # $z_{n1}, \dots, z_{nC}$, a row of a matrix $(N, C)$, and its true class $t_n$. If
 # $g = \partial L_{\text{after}}/\partial L$ is the number that arrives from whatever is done with the loss
@@ -197,7 +200,8 @@ assert torch.allclose(z.grad, torch.tensor([0.6652, -0.7553, 0.0900], dtype=torc
 # must be taken of the *sum*, which is at least 1, and never of a probability.
 #
 # The next cell compares three ways, all in float32. The scores are $(k, 0, 0)$ and the true class is the
-# second. The right answer is very nearly $k$.
+# second. The right answer is very nearly $k$. (`z.gather(1, t.unsqueeze(1))` picks from each row $n$ the
+# element number $t_n$. `unsqueeze(1)` adds an axis of length 1, and `squeeze(1)` takes it away.)
 
 
 # %%
@@ -216,9 +220,6 @@ def logsumexp(z, t):
     log_sum = m + torch.log(torch.exp(z - m).sum(1, keepdim=True))
     return (log_sum - z.gather(1, t.unsqueeze(1))).squeeze(1)
 
-
-# %% [markdown]
-# (`z.gather(1, t.unsqueeze(1))` picks from each row $n$ the element number $t_n$.)
 
 # %%
 k = torch.arange(0.0, 141.0)
@@ -265,7 +266,9 @@ for k in (80.0, 100.0, 120.0):
 # %% [markdown]
 # Look at the first line. For $k = 80$ the naive loss is right, and its gradient is wrong, without infinity or
 # NaN to warn us: the wrong class is not pushed down. The derivative of the quotient contains $S^2$, and
-# $e^{160}$ is too large for float32. For $k = 100$ all is NaN.
+# $e^{160}$ is too large for float32. For $k = 100$ its gradient is NaN throughout. With the maximum
+# subtracted, the loss is still nearly right there, and the gradient is lost all the same. The third way has
+# it right each time.
 #
 # One such score in one example, and every weight of the network is NaN after the next step. Are scores of
 # this size rare? Below we shall train a network whose scores pass 89 after a single step.
@@ -275,9 +278,9 @@ for k in (80.0, 100.0, 120.0):
 # One could as well measure the squared distance of $p$ from the truth. Let there be two classes, and let the
 # true one's score exceed the other's by $d$. Then $p = 1/(1 + e^{-d})$, the sigmoid of $d$, is the
 # probability of the true class (divide numerator and denominator of softmax by $e^{z_t}$ to see it). Its
-# slope by $d$ is $p(1-p)$, by lesson 3. So the squared error $(1-p)^2$ has the derivative
-# $-2(1-p) \cdot p(1-p)$, and the cross entropy $-\ln p$ has $-\frac1p \cdot p(1-p) = p - 1$: the logarithm
-# cancels the slope.
+# slope by $d$ is $p(1-p)$, as that of $p_i$ by its own score above. So the squared error of the true class,
+# $(1-p)^2$, has the derivative $-2(1-p) \cdot p(1-p)$, and the cross entropy $-\ln p$ has
+# $-\frac1p \cdot p(1-p) = p - 1$: the logarithm cancels the slope.
 
 # %%
 d = torch.linspace(-8, 8, 200)
@@ -292,8 +295,8 @@ plt.show()
 
 # %% [markdown]
 # Where the network is right, both are content. Where it is surely *wrong*, cross entropy pulls with full
-# force, and the squared error does not pull at all: the softmax is saturated, and its slope swallows the
-# error. The logarithm is just what heals this.
+# force, and the squared error does not pull at all: the softmax is saturated there, that is, flat, and its
+# slope swallows the error. The logarithm is just what heals this.
 
 # %% [markdown]
 # ## Your turn
@@ -301,7 +304,7 @@ plt.show()
 # ### Exercise 1: the backward of softmax
 #
 # The input $z$ may have any shape; softmax runs over its last axis. The output $p$ is saved. As long as
-# nothing is written, the report says so.
+# nothing is written, the report says "not written".
 
 
 # %% tags=["exercise"]
@@ -396,7 +399,8 @@ class WrongSoftmax(SoftmaxSolution):
 check(WrongSoftmax, points)
 
 # %% [markdown]
-# One can see it without a difference quotient. The true gradient of each row adds up to 0, since adding a
+# The report knows it by name, and gives the formula of the derivation, with $y$ for $p$ and $x$ for $z$. One
+# can see it without a difference quotient, too. The true gradient of each row adds up to 0, since adding a
 # number to all scores changes nothing. This one does not:
 
 # %%
@@ -452,7 +456,7 @@ check(CrossEntropyFunction, scores, truth)
 #
 # <details><summary>Hint 2: the delta</summary>
 #
-# A row for each example, 1 in the column of the true class, 0 elsewhere. This is called *one-hot*:
+# A one-hot row for each example, 1 in the column of the true class, 0 elsewhere:
 # `nn.functional.one_hot(t, z.shape[1])`. It consists of integers; `.to(z.dtype)` turns them into numbers of
 # the right kind.
 #
@@ -460,7 +464,9 @@ check(CrossEntropyFunction, scores, truth)
 #
 # <details><summary>Hint 3: what is left</summary>
 #
-# Do not forget `grad`, nor the division by $N$, which is `len(t)`. And `return grad_z, None`.
+# Do not forget `grad`, nor the division by $N$, which is `len(t)`. And `return grad_z, None`. If you subtract
+# the ones by writing into the softmax (`p[...] -= 1`), then `double gradient` fails: backward is to be
+# differentiated as well, and needs the softmax unchanged. Write into a copy, `p.clone()`.
 #
 # </details>
 
@@ -496,9 +502,9 @@ class CrossEntropySolution(torch.autograd.Function):
 MyCrossEntropy = lesson.choose(CrossEntropyFunction, CrossEntropySolution, scores, truth)
 
 # %% [markdown]
-# Make a mistake on purpose: leave out the division by $N$, or `grad`, and see what the report makes of it.
-# (Without `grad`, training would go on as ever, because there `grad` is 1. It would fail on the day when
-# somebody writes `2 * loss`.)
+# Make a mistake on purpose. Leave out the division by $N$: the report says which factor it is, and which axis
+# has this length. Leave out `grad`: the upstream gradient is ignored. (Training would go on as ever, because
+# there `grad` is 1. It would fail on the day when somebody writes `2 * loss`.)
 #
 # `check` can also compare with another implementation, here with PyTorch's:
 
@@ -508,8 +514,9 @@ check(MyCrossEntropy, scores, truth, against=nn.functional.cross_entropy)
 # %% [markdown]
 # ## On MNIST
 #
-# A network with one hidden layer of 100 neurons, trained on 10,000 digits with your loss. It should read
-# about nine of ten.
+# A network with one *hidden layer*: a linear layer to 100 numbers, of which ReLU sets the negative ones to 0,
+# and another linear layer, from these to the ten scores. It is trained on 10,000 digits with your loss, and
+# should read about nine of ten.
 
 # %%
 data, test = lesson.digits(train=10_000, test=2_000)
@@ -571,9 +578,9 @@ plt.show()
 # ### A bad start
 #
 # Now the weights of the last layer are 60 times too large. The network begins with scores up to 64, and so is
-# quite sure of itself, and mostly wrong. Four losses try to save it: yours; the naive one, $-\ln$ of softmax,
-# with autograd's derivative; the squared error between your softmax and the one-hot truth; and for comparison
-# yours from a good start.
+# quite sure of itself, and mostly wrong. Three losses try to save it: yours; the naive one, $-\ln$ of
+# softmax, with autograd's derivative; and the squared error between your softmax and the one-hot truth. A
+# fourth curve, for comparison, is yours from a good start.
 
 
 # %%

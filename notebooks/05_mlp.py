@@ -52,8 +52,9 @@ lesson.style()
 #    learns its share: by how much would the loss change if this weight did?
 # 4. **update**: move each weight a little against its gradient.
 #
-# The next picture has the whole way. Blue goes forward, orange comes back. What stands under an orange arrow
-# is the gradient of the loss by the quantity above it, and has the same shape.
+# The next picture has the whole way. Blue goes forward, orange comes back. Under each quantity stands, in
+# orange, the gradient of the loss by it, which has the same shape. The orange arrows that point down are what
+# each layer computes for its own weights.
 
 
 # %%
@@ -327,8 +328,8 @@ plt.show()
 # ## Your turn
 #
 # Three exercises, from one layer to the whole. As in the lessons before, `forward` and `setup_context` are
-# given, and `backward` is yours. Until you write it, the report says that it is not written yet, and the
-# lesson goes on with the solution.
+# given, and `backward` is yours. Until you write it, the report says "not written", and the lesson goes on
+# with the solution.
 #
 # ### Exercise 1: a hidden layer, in one
 #
@@ -529,11 +530,12 @@ class WrongMLP(MLPSolution):
 check(WrongMLP, x, w1, b1, w2, b2)
 
 # %% [markdown]
-# $W_2$ and $b_2$ are not in the list of errors: their gradients were there before the way came to the ReLU.
-# Everything behind it is wrong, $W_1$, $b_1$ and $x$. This is how you find a mistake in a long backward: it
-# lies between the last gradient that is right and the first that is wrong. Try another one in your own:
-# leave out a `.sum(0)`, exchange two gradients, or return one transposed, and read what the report makes of
-# it.
+# The arrow names the mistake: the derivative of the ReLU is missing. But look at the list itself, too.
+# $W_2$ and $b_2$ are not in it: their gradients were there before the way came to the ReLU. Everything
+# behind it is wrong, $W_1$, $b_1$ and $x$. This is how you find a mistake in a long backward: it lies
+# between the last gradient that is right and the first that is wrong. Try another one in your own: leave
+# out a `.sum(0)`, exchange two gradients, or keep $h$ as `ctx.h`, and read what the report makes of it. Each
+# of the three has a name there, and only one of them is found in the row `gradient`.
 #
 # ### Exercise 3: one turn of training
 #
@@ -628,13 +630,14 @@ def examine(step, lr=0.3):
     expected = [-lr * g for g in torch.autograd.grad(true_loss, leaves)]
     kept = [w.clone() for w in old]
     try:
-        loss, new = step(old, images, labels, lr)
+        answer = step(old, images, labels, lr)
     except NotImplementedError as hole:
         return f"not written yet: {hole}"
     except Exception as mistake:
         return f"it raises {type(mistake).__name__}: {mistake}"
-    if len(new) != 4:
-        return f"it returns {len(new)} parameters, expected 4"
+    if not isinstance(answer, tuple) or len(answer) != 2 or len(answer[1]) != 4:
+        return "it should return two things: the loss, and a list of four parameters"
+    loss, new = answer
     rows = (
         [] if abs(loss - true_loss.item()) < 1e-5 else [f"the loss is {loss:.4f}, expected {true_loss:.4f}"]
     )
@@ -975,4 +978,5 @@ plt.show()
 # 2. Momentum: keep a list $m$ of tensors, at first 0, update $m \leftarrow 0.9\,m + g$ and then
 #    $w \leftarrow w - \alpha m$. Draw its walk in the valley of this lesson. Which $\alpha$ still converges?
 #
-# Next: lesson 6, convolution, where one small set of weights is used at every place of the image.
+# Next: [lesson 6](06_convolution.ipynb), convolution, where one small set of weights is used at every place
+# of the image.

@@ -164,7 +164,9 @@ assert [g.item() for g in by_torch] == [0.25, 6.0]
 # $$a_t = W x_t + U h_{t-1} + b, \qquad h_t = \tanh(a_t), \qquad t = 1, \dots, T.$$
 #
 # $L$ is the loss, a number. Three gradients have names: $g_t$ is what $L$ hears of $h_t$ **directly**, from
-# outside the layer; $\eta_t$ is **all** that $L$ hears of $h_t$; and $\delta_t = \partial L / \partial a_t$.
+# outside the layer; $\eta_t$ is **all** that $L$ hears of $h_t$, on every way; and
+# $\delta_t = \partial L / \partial a_t$. A second index picks out one number: $h_{t,i}$ is number $i$ of
+# $h_t$.
 #
 # **Step 1: the state.** $h_t$ has two ways to $L$: the direct one, and through $a_{t+1}$. The chain rule adds
 # them up. Number $j$ of $a_{t+1}$ is $\sum_i U_{ji} h_{t,i} + \dots$, and its derivative by $h_{t,i}$ is
@@ -181,7 +183,7 @@ assert [g.item() for g in by_torch] == [0.25, 6.0]
 # **Step 3: the shared weights.** Pretend for a moment that each step has a $W$ of its own,
 # $W^{(1)}, \dots, W^{(T)}$. Then step $t$ is a linear layer, and by lesson 2 its gradient is
 # $\partial L / \partial W^{(t)}_{ji} = \delta_{t,j}\, x_{t,i}$. Now let all $W^{(t)}$ be the same $W$. A
-# change of $W$ changes all of them at once, and to first order the effects add up:
+# change of $W$ changes all of them at once, and the effects of a small change add up, as in lesson 1:
 #
 # $$\frac{\partial L}{\partial W_{ji}} = \sum_{t=1}^{T} \delta_{t,j}\, x_{t,i}, \qquad
 # \frac{\partial L}{\partial U_{ji}} = \sum_{t=1}^{T} \delta_{t,j}\, h_{t-1,i}, \qquad
@@ -208,14 +210,16 @@ assert [g.item() for g in by_torch] == [0.25, 6.0]
 # $$\eta_{T-k} = U^\top D_{T-k+1}\, U^\top D_{T-k+2} \cdots U^\top D_T\; g_T, \qquad
 # D_t = \text{the diagonal matrix of } 1 - h_t^2.$$
 #
-# That is one factor $U^\top D$ for each step back. Leave the $D$ away for a moment: then it is
+# That is one factor $U^\top D$ for each step back. Leave the $D$ out for a moment: then it is
 # $(U^\top)^k g_T$, a power. Powers of a number $r$ vanish if $|r| < 1$ and explode if $|r| > 1$. For a
 # matrix, the number that decides in the long run is its **spectral radius** $r$: the largest absolute value
-# among its eigenvalues (the numbers $\lambda$ with $Uv = \lambda v$ for some vector $v \neq 0$).
+# among its eigenvalues (the numbers $\lambda$, perhaps complex, with $Uv = \lambda v$ for some vector
+# $v \neq 0$).
 #
 # The next cell draws the length of $\eta_{T-k}$ for three matrices $U$ with 64 rows. Each is a random
-# rotation times $r$: a rotation keeps lengths, so here every step back multiplies the length by exactly $r$,
-# as long as the $D$ are left away (lines). With the $D$ (dashes), the states come from a random sequence.
+# rotation (in torch: an orthogonal matrix) times $r$. A rotation keeps lengths, so every step back multiplies
+# the length by exactly $r$ where the $D$ are left out (lines). With the $D$ (dashes), the states come from a
+# random sequence.
 
 
 # %%
@@ -359,7 +363,7 @@ class RNNFunction(torch.autograd.Function):
 # %% [markdown]
 # `check` compares your gradients with difference quotients, and asks more: whether your backward can itself
 # be differentiated, whether it works on batches of gradients, in other precisions, and so on. As long as
-# there is a hole, the report says that it is not written yet. Run the cell as often as you like.
+# there is a hole, the report says "not written". Run the cell as often as you like.
 
 # %% tags=["check"]
 torch.manual_seed(0)
@@ -373,25 +377,28 @@ check(RNNFunction, *inputs)
 #
 # Begin with `carry = torch.zeros_like(h0)`. In the loop: `eta = grad_h[t] + carry`, then
 # `delta = eta * (1 - h[t] * h[t])`, then the new carry from `delta` and `U`. Put each `delta` into a list. Do
-# not write into a tensor that you made beforehand: on batches of gradients, which the check tries, that
-# fails.
+# not write into a tensor that is there already, neither by `deltas[t] = ...` into zeros nor by
+# `carry += ...`. The numbers would be right, but batches of gradients fail ("not for vmap"), and perhaps the
+# double gradient ("saved tensor written into": when backward is differentiated, what it used has been kept as
+# well).
 #
 # </details>
 #
 # <details><summary>Hint 2: the order of the list</summary>
 #
 # The loop goes backwards, so the list is filled from its end. Make it with `deltas = [None] * len(x)` and set
-# `deltas[t]`, or append and turn it round with `deltas[::-1]`. Then `delta = torch.stack(deltas)` has the
-# shape $(T, N, H)$.
+# `deltas[t]` (a list may be written into, it is no tensor), or append and turn it round with `deltas[::-1]`.
+# Then `delta = torch.stack(deltas)` has the shape $(T, N, H)$.
 #
 # </details>
 #
 # <details><summary>Hint 3: the sums</summary>
 #
-# `grad_W` is $\sum_t \delta_t^\top x_t$. With all rows below each other, `rows = delta.reshape(-1, H)` and
-# `x.reshape(-1, x.shape[-1])`, that is one product: `rows.transpose(0, 1) @ x.reshape(-1, x.shape[-1])`. For
-# `grad_U` you need in the place of `x` the state *before* each step: `torch.cat([h0.unsqueeze(0), h[:-1]])`.
-# What leaves the loop as carry is `grad_h0`.
+# `grad_W` is $\sum_t \delta_t^\top x_t$. With all rows below each other, `rows = delta.reshape(-1, len(U))`
+# and `x.reshape(-1, x.shape[-1])`, that is one product: `rows.transpose(0, 1) @ x.reshape(-1, x.shape[-1])`.
+# For `grad_U` you need in the place of `x` the state *before* each step:
+# `torch.cat([h0.unsqueeze(0), h[:-1]])`. (If you add up inside the loop, beware of `h[t - 1]`: for `t = 0`,
+# Python takes the last state.) What leaves the loop as carry is `grad_h0`.
 #
 # </details>
 
@@ -451,18 +458,22 @@ class WrongRNN(RNNFunction):
 check(WrongRNN, *inputs)
 
 # %% [markdown]
-# Every argument's gradient is wrong, and the number of wrong elements of `x` tells where to look: 18 of 24.
-# The 6 that are right belong to the last step, which has no carry. With a sequence of a single step there is
-# never a carry, and the mistake cannot be seen at all, as the next cell shows. Test loops with more than one
-# round.
+# Every argument's gradient is wrong, and the first arrow says why: along axis 0, which is time, each element
+# of `x` has the gradient of its own step alone. "Missing sum" is the right name, since the carry is a sum
+# over later uses. You could have seen it from the numbers, too: of the elements of `x`, 18 of 24 are wrong,
+# and the 6 that are right belong to the last step, which has no carry.
+#
+# With a sequence of a single step there is never a carry, and the mistake cannot be seen at all, as the next
+# cell shows. Test loops with more than one round.
 
 # %%
 one_step = [inputs[0][:1], *inputs[1:]]
 assert check(WrongRNN, *one_step)
 
 # %% [markdown]
-# Make two more mistakes yourself and look at the reports. Use `h` instead of the states before in `grad_U`: a
-# shift by one step, and only `U` is wrong. And return the gradients of `W` and `U` transposed.
+# Make two more mistakes yourself and look at the reports. Return the gradients of `W` and `U` transposed:
+# both are named. Then use `h` instead of the states before in `grad_U`, a shift by one step: only `U` is
+# wrong, but `check` has no name for that. Which gradients are wrong, and which are not, is then the clue.
 #
 # ### A gate
 #
@@ -477,7 +488,8 @@ assert check(WrongRNN, *one_step)
 # passes with a factor near 1, without a matrix and without a slope of tanh.
 #
 # The second exercise is the gate's step alone; it acts number by number, so all three gradients are products.
-# Save the inputs, and compute $z$ and $c$ again in backward.
+# What is saved is the inputs, and backward computes $z$ and $c$ again from them: had forward kept $z$, it
+# would be a constant when backward is differentiated, and the row `double gradient` would fail.
 
 
 # %% tags=["exercise"]
@@ -554,7 +566,7 @@ Gate = lesson.choose(GateFunction, GateSolution, *of_gate)
 class Reader(nn.Module):
     """Reads a picture row by row; ``blank`` rows of zeros follow it."""
 
-    def __init__(self, hidden=128, blank=0):
+    def __init__(self, hidden=64, blank=0):
         super().__init__()
         self.W = nn.Parameter(0.3 * torch.randn(hidden, 28) / 28**0.5)
         self.U = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden, hidden)))
@@ -573,7 +585,8 @@ class Reader(nn.Module):
 
 # %% [markdown]
 # The loop is that of `lesson.train` with one line more: `clip`, from above, before the update. It notes how
-# long the gradient was.
+# long the gradient was. The optimizer may have momentum: it then steps not along the gradient but along a
+# running sum, $m \leftarrow 0.9\,m + \text{gradient}$, so that one long gradient acts on many steps.
 
 
 # %%
@@ -592,18 +605,19 @@ def train(model, data, epochs, lr, momentum=0.0, limit=float("inf")):
 
 
 # %% [markdown]
-# Three times through 20,000 digits, once with clipping at 5 and once without; everything else is the same.
+# Three times through 20,000 digits, once with clipping at 1 and once without; everything else is the same.
 
 # %%
 data, test = lesson.digits(train=20_000, test=2_000)
 runs = {}
-for limit in (5.0, float("inf")):
+for limit in (1.0, float("inf")):
     torch.manual_seed(0)
     reader = Reader()
-    runs[limit] = train(reader, data, epochs=3, lr=0.05, limit=limit)
-    longer = sum(n > 5 for n in runs[limit][1])
+    losses, norms = runs[limit] = train(reader, data, epochs=3, lr=0.02, momentum=0.9, limit=limit)
     print(f"limit {limit}: reads {lesson.accuracy(reader, test):.1f} % of the test digits rightly;", end=" ")
-    print(f"{longer} of {len(runs[limit][1])} gradients longer than 5, the longest {max(runs[limit][1]):.0f}")
+    print(
+        f"{sum(n > 1 for n in norms)} of {len(norms)} gradients longer than 1, the longest {max(norms):.0f}"
+    )
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.0))
@@ -613,17 +627,19 @@ for (losses, norms), colour, name in zip(
     smooth = torch.tensor(losses).unfold(0, 25, 25).mean(1)
     axes[0].plot(range(25, len(losses) + 1, 25), smooth, color=colour, label=name)
     axes[1].plot(norms, color=colour, lw=0.4)
-axes[1].axhline(5, color="black", lw=1)
+axes[1].axhline(1, color="black", lw=1)
 axes[0].set(xlabel="step", title="loss, mean of 25 steps", ylim=(0, 2.4))
 axes[0].legend()
-axes[1].set(xlabel="step", title="length of the gradient, and the limit", yscale="log")
+axes[1].set(xlabel="step", title="length of the gradient before clipping", yscale="log")
 plt.show()
 
 # %% [markdown]
-# Both read more than 90 % of the digits, which is much for a network that sees one row at a time. Clipping
-# touches only one gradient in ten. But look at the red line on the left: there, one long gradient was enough
-# for the loss to jump up, and the network spent the following steps on repairs. With larger learning rates,
-# or more steps, such a jump can cost all that was learned.
+# Clipped, the network reads more than 80 % of the digits, which is much for a state of 64 numbers that meets
+# one row at a time. Not clipped, it begins likewise. But look at the red lines: a few gradients that are ten
+# or twenty times as long as the others are enough for the loss to jump up, and the network does not recover.
+# (Where it jumps depends on rounding, so on your machine the numbers may differ.) A smaller learning rate
+# would help, too. But it would have to suit the longest gradient of all, and would be too small for all
+# others.
 #
 # ### A longer wait
 #
@@ -710,11 +726,11 @@ plt.legend(fontsize=8, loc="lower right")
 plt.show()
 
 # %% [markdown]
-# Read it from right to left, as the gradient travels. Through the gate, a tenth of what left the last step
+# Read it from right to left, as the gradient travels. Through the gate, a seventh of what left the last step
 # still arrives at the first row, 55 steps earlier. With the rotation, the blank rows cost little, since there
 # the states shrink towards 0 and the slopes of tanh towards 1; in the rows of the digit they cost a factor of
-# nearly a hundred. From the start that `nn.RNN` has, the first row gets $10^{-16}$. Added to what the later
-# rows contribute, float32 rounds that away.
+# about seventy. From the start that `nn.RNN` has, the first row gets $10^{-16}$. Added to what the later rows
+# contribute, float32 rounds that away.
 #
 # So the start matters as much as the gate does. But the rotation is only where the plain network starts from:
 # as it learns, $U$ is changed, and must do both, keep the past and compute with it. The gate separates the
@@ -828,6 +844,9 @@ for kind in ("LSTM", "GRU"):
         layer = getattr(place, kind)(28, 128)
         size, _ = kept(lambda layer=layer: layer(x)[0], list(layer.parameters()))
         print(f"{place.__name__}.{kind}: {size / 1e6:.1f} MB kept")
+
+# %% [markdown]
+# And `check`, on the whole module. Now the first row has a counterpart, PyTorch's LSTM, and it agrees.
 
 # %%
 check(manualgrad.nn.LSTM(3, 4), torch.randn(5, 2, 3))

@@ -173,8 +173,8 @@ for name, tensor, by_hand in (
 #
 # We write $\mathrm dV$ for the table of all $\partial L/\partial V_{je}$, and in the same way $\mathrm dP$,
 # $\mathrm dS$, $\mathrm dQ$, $\mathrm dK$. The sign $\circ$ multiplies two tables element by element,
-# $^{\mathsf T}$ transposes, and $\operatorname{rowsum}$ sums each row. We go backward through the three
-# formulas, last one first.
+# $^{\mathsf T}$ transposes, and $\operatorname{rowsum}$ sums each row to one number. We go backward through
+# the three formulas, last one first.
 #
 # ### 1. Through $O = PV$
 #
@@ -197,7 +197,8 @@ for name, tensor, by_hand in (
 #
 # $$\text{or}\qquad \mathrm dS = P \circ \big( \mathrm dP - \operatorname{rowsum}(\mathrm dP \circ P) \big).$$
 #
-# The sum is the average of $\mathrm dP$ with the weights of the row, as you saw by hand. Where the mask
+# From each element of a row the one number of its row is subtracted. This number, the sum, is the average of
+# $\mathrm dP$ with the weights of the row, as you saw by hand. Where the mask
 # forbids a pair, $P_{ik} = 0$, so $\mathrm dS_{ik} = 0$: nothing flows back, and backward needs no mask of
 # its own here.
 #
@@ -211,9 +212,10 @@ for name, tensor, by_hand in (
 #
 # ### Why $\sqrt d$
 #
-# Suppose the numbers in a query and a key are independent, with mean 0 and variance 1. Each product
-# $Q_{ie} K_{je}$ then has mean 0 and variance 1, and the variances of $d$ independent terms add: a score
-# without the factor has variance $d$, so it is typically of size $\sqrt d$. With $d = 256$ the scores of a
+# Suppose the numbers in a query and a key are drawn at random, independently, with mean 0 and variance 1
+# (the mean of their squares). Each product $Q_{ie} K_{je}$ then has mean 0 and variance 1, and the variances
+# of $d$ independent terms add: a score without the factor has variance $d$, so it is typically of size
+# $\sqrt d$. With $d = 256$ the scores of a
 # row differ by tens. Softmax turns a difference of 10 into a factor of 22 000: one weight is nearly 1, the
 # others nearly 0. And then $P_{ij} (\delta_{jk} - P_{ik})$ is nearly 0 for all of them: no gradient passes.
 # Dividing by $\sqrt d$ gives the scores variance 1, whatever $d$ is.
@@ -268,7 +270,9 @@ plt.show()
 # again.
 #
 # Replace the two lines after "Your code". It is five lines: `grad_v`, then $\mathrm dP$, $\mathrm dS$, then
-# `grad_q` and `grad_k`.
+# `grad_q` and `grad_k`. `P` and `G` are in float32 at least, so multiply them with `wide(v)`, `wide(k)` and
+# `wide(q)`: torch refuses to multiply matrices of two kinds of numbers. In float32 you would not notice, but
+# `check` tries half precision, too.
 
 
 # %%
@@ -316,15 +320,15 @@ check(AttentionFunction, q, k, v, causal)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Start with `grad_v = P.transpose(-2, -1) @ G`. Then look at the shapes: which product of `G` and `wide(v)`
-# gives a table (N, N)?
+# $\mathrm dV$ can be had at once, from $P$ and $G$. For $\mathrm dP$ look at the shapes: which product of `G`
+# and `wide(v)` gives a table (N, N)?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `dP = G @ wide(v).transpose(-2, -1)`. For dS, a sum of each row that keeps its axis is
-# `.sum(-1, keepdim=True)`.
+# `grad_v = P.transpose(-2, -1) @ G`, and `dP = G @ wide(v).transpose(-2, -1)`. For dS, a sum of each row
+# that keeps its axis is `.sum(-1, keepdim=True)`.
 #
 # </details>
 #
@@ -391,14 +395,15 @@ class WrongDiagonal(torch.autograd.Function):
 check(WrongDiagonal, q, k, v, causal)
 
 # %% [markdown]
-# `check` names `q` and `k`, and has nothing to say about `v`: its gradient does not go through the softmax.
-# Where a report names *some* of the arguments, ask what these have in common; the mistake is there.
+# `check` complains of `q` and `k`, names the mistake, and has nothing to say about `v`: its gradient does not
+# go through the softmax. Not every mistake is one that the report has a name for. But where it complains of
+# *some* of the arguments, ask what these have in common; the mistake is there.
 #
 # There is a simple sign by which you could have told: the rows of $\mathrm dS$ must sum to 0, because adding
 # the same number to all scores of a row changes no weight.
 #
 # Now make one of your own. Leave out `/ root` in one gradient, or the transpose in `grad_k`, and see what
-# `check` says.
+# `check` says. In the first case it tells you a factor of 1.732, which is $\sqrt 3$, and $d$ is 3 here.
 #
 # ## On MNIST
 #
@@ -457,7 +462,9 @@ class Transformer(nn.Module):
 
 # %% [markdown]
 # The network has about 20 000 parameters. We train it on 30 000 digits: three times through with a learning
-# rate of 0.05, once more with a smaller one. Expect a test accuracy between 93 and 96 %.
+# rate of 0.05, once more with a smaller one. Expect a test accuracy between 93 and 96 %. (This is one random
+# start and 2000 test digits, which were also looked at when the network and its learning rates were chosen;
+# so a difference of one or two percent means nothing.)
 #
 # To see that attention does the work, the same network is trained once through the data without it: each
 # token then sees itself only.
@@ -603,7 +610,7 @@ print("the library", library(two, two, two, attn_mask=nowhere)[1].tolist())
 #
 # At the end, one number per row is kept for backward, the *log-sum-exp*
 # $\lambda_i = m + \ln \ell = \ln \sum_j e^{S_{ij}}$. With it, any single weight can be had at any time,
-# without its row: $P_{ij} = e^{S_{ij} - \lambda_i}$.
+# without its row: $P_{ij} = e^{S_{ij} - \lambda_i}$. In the code, `total` is $\ell$ and `lse` is $\lambda$.
 
 
 # %%
@@ -627,9 +634,9 @@ def forward_in_blocks(Q, K, V, size):
 
 
 # %%
-def backward_in_blocks(Q, K, V, O, lse, G, size):  # noqa: E741
+def backward_in_blocks(Q, K, V, out, lse, G, size):
     root, dQ, dK, dV = math.sqrt(Q.shape[1]), torch.zeros_like(Q), [], []
-    mean = (G * O).sum(1, keepdim=True)  # rowsum(dP ∘ P), before any block of P is there
+    mean = (G * out).sum(1, keepdim=True)  # rowsum(dP ∘ P), before any block of P is there
     for Kb, Vb in zip(K.split(size), V.split(size)):
         P = torch.exp(Q @ Kb.T / root - lse)  # (N, size)
         dS = P * (G @ Vb.T - mean)
@@ -715,4 +722,4 @@ for name, compute in (
 # train with and without attention again. How much does attention add now, and why so little? **Causal
 # blocks**: extend the two functions in blocks to the causal mask. Which blocks can be left out altogether?
 #
-# Next: lesson 10, where you write a backward of your own.
+# Next: [lesson 10](10_your_own_backward.ipynb), where you write a backward that is not the derivative.

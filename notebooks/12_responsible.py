@@ -159,7 +159,7 @@ assert torch.allclose(shares, torch.tensor([2.4, 0.6]), atol=1e-4)
 # By another logit $z_j$, $j \ne c$: the derivative of $\log s$ is $1/s$, and of
 # $s = \sum_{i \ne c} e^{z_i}$ by $z_j$ it is $e^{z_j}$. So
 #
-# $$\frac{\partial m}{\partial z_j} = - \frac{e^{z_j}}{\sum_{i \ne c} e^{z_i}} =: -q_j .$$
+# $$\frac{\partial m}{\partial z_j} = - q_j, \qquad q_j = \frac{e^{z_j}}{\sum_{i \ne c} e^{z_i}} .$$
 #
 # The $q_j$ are the softmax of the *other* logits: they say which other class is the rival. If
 # $g = \partial L / \partial m$ is what arrives, the backward is
@@ -270,7 +270,8 @@ LogOdds = lesson.choose(LogOddsFunction, LogOddsSolution, points, classes)
 
 # %% [markdown]
 # A mistake on purpose, and a likely one: the softmax of *all* logits, as in cross entropy. Each row of the
-# right gradient sums up to 0, as adding the same number to all logits changes nothing. Does this one?
+# right gradient sums up to 0, as adding the same number to all logits changes nothing. Each row of this one
+# sums up to $1 - \sum_{j \ne c} p_j$ (times $g$), which is $p_c$.
 
 
 # %%
@@ -286,6 +287,11 @@ class WrongLogOdds(LogOddsFunction):
 check(WrongLogOdds, points, classes)
 
 # %% [markdown]
+# For this mistake the report has no name: it says where the numbers differ, and the rest is yours. If we had
+# made the mistake in full, and taken the whole backward from cross entropy, the rows would sum up to 0. Try
+# it: return `grad_m[..., None] * (own.to(p.dtype) - p)` in the place of the last line. What does the report
+# say that you have left out?
+#
 # ### Exercise 2: integrated gradients
 #
 # `gradient_at(image)` is a function that returns $\partial m/\partial x$ at any images. Write the mean
@@ -346,8 +352,12 @@ def integrated_solution(gradient_at, x, x0, pieces):
 
 
 # %% tags=["choose"]
-shares_of = integrated if examine(integrated) else integrated_solution
-assert examine(shares_of)
+if examine(integrated):
+    shares_of = integrated
+else:
+    print("Yours does not pass yet: from here on the solution stands in.")
+    shares_of = integrated_solution
+    assert examine(shares_of)
 
 # %% [markdown]
 # ## On MNIST
@@ -495,7 +505,7 @@ rows_of_pictures(
 # ### What would have mended it?
 #
 # The same gradient helps where the network is wrong. Here are digits that it misreads. We ask for the
-# log-odds of the *right* digit, and change every pixel by 0.1 in the direction that raises it.
+# log-odds of the *right* digit, and change every pixel a little in the direction that raises it.
 
 # %%
 with torch.no_grad():

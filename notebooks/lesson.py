@@ -18,8 +18,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the recipes, which know where MNIST is
 
-from manualgrad import check  # noqa: E402
-from recipes import mnist  # noqa: E402
+from manualgrad import check
+from recipes import mnist
 
 __all__ = ["Digits", "accuracy", "choose", "digits", "show_digits", "style", "train"]
 

@@ -58,7 +58,10 @@ def _explained(row: Row, failed: set[str], target: Target) -> Row:
     if row.property in RIGHT_BUT:
         kind, finding = RIGHT_BUT[row.property]
         if any("modified by an inplace operation" in detail for detail in row.details):
-            kind, finding = "saved tensor written into", "backward writes into what was saved for it"
+            kind, finding = (
+                "saved tensor written into",
+                "what backward writes into is needed when it is differentiated",
+            )
         elif any("NotImplementedError" in detail for detail in row.details):
             kind, finding = "not written", "backward raises NotImplementedError"
         return replace(row, diagnoses=[Diagnosis(kind, "", finding)])

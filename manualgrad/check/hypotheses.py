@@ -137,8 +137,8 @@ def missing_sum(e: Evidence, k: int) -> str | None:
     shape = e.out_shape
     split_J, split_B, split_known = (t.reshape(*shape, *J.shape[1:]) for t in (J, B, known))
     for axis, length in enumerate(shape):
-        if length < 2:
-            continue
+        if not bool(((split_J.abs() > 1e-7).sum(axis) > 1).any()):
+            continue  # no element reaches several places along this axis
         for index in range(length):
             kept = torch.zeros(length, dtype=torch.bool)
             kept[index] = True

@@ -7,7 +7,7 @@ __all__ = ["KINDS"]
 KINDS = {
     "not written": "Fill in backward; until then nothing else can be said.",
     "wrong number of gradients": "backward returns one gradient for each argument of forward, None for "
-    "those that are no tensors.",
+    "those that are no tensors; without a return it returns a single None.",
     "None returned": "Return a gradient for every argument with ctx.needs_input_grad, also for parameters.",
     "wrong shape or dtype": "A gradient has the shape and dtype of its argument: one number for each of its "
     "elements. Autograd hides small differences by summing and casting.",
@@ -45,7 +45,8 @@ KINDS = {
     "shifted window": "Write for one output which inputs it reads; backward sends to exactly these. Check "
     "start, stride, padding, and whether a kernel is to be flipped.",
     "raises": "backward fails before it returns; the message says where.",
-    "saved tensor written into": "Save a tensor that nobody writes into afterwards, or a copy of it.",
+    "saved tensor written into": "Save a tensor that nobody writes into afterwards, or a copy of it; and "
+    "compute new tensors in backward, too, in place of changing some.",
     "saved intermediate": "Save inputs and outputs by ctx.save_for_backward, and compute from them in "
     "backward; what is computed in forward and kept on ctx is a constant, when backward is "
     "differentiated.",
