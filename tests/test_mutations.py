@@ -65,12 +65,9 @@ MUTATIONS = {
 NAMES = {
     "sign": {"sign"},
     "factor": {"constant factor"},
-    "missing sum": {
-        "missing sum",
-        "raises",
-    },  # one backward refuses a grad_output that is 0 for all but one sample
+    "missing sum": {"missing sum", "raises"},  # one backward refuses such a grad_output
     "ignored grad_output": {"upstream gradient ignored"},
-    "constant to the second derivative": {"saved intermediate"},
+    "constant to the second derivative": {"saved intermediate", "not for vmap"},  # which knows no detach
 }
 
 

@@ -388,6 +388,10 @@ def shifted(e: Evidence, k: int) -> str | None:
         return None
     shape = e.out_shape
     split_J, split_B = (t.reshape(*shape, *J.shape[1:]) for t in (J, B))
+    for axes in _subsets(range(len(shape), split_J.dim())):
+        if alike(split_B, split_J.flip(axes)):
+            names = _axes([d - len(shape) for d in axes])
+            return f"the gradient of {e.names[k]} is reversed along its {names}"
     for axis, length in enumerate(split_J.shape):
         what = (
             f"axis {axis} of the output" if axis < len(shape) else f"axis {axis - len(shape)} of {e.names[k]}"
@@ -400,10 +404,6 @@ def shifted(e: Evidence, k: int) -> str | None:
             here = split_J.narrow(axis, max(-step, 0), count)
             if bool(here.abs().max() > 1e-7) and bool(there.abs().max() > 1e-7) and alike(there, here):
                 return f"the gradient of {e.names[k]} is the true one, moved by {step} along {what}"
-    for axes in _subsets(range(len(shape), split_J.dim())):
-        if alike(split_B, split_J.flip(axes)):
-            names = _axes([d - len(shape) for d in axes])
-            return f"the gradient of {e.names[k]} is reversed along its {names}"
     return right_if(e, k, reversals(e)) or right_if(e, k, moves(e))
 
 

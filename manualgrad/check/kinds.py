@@ -51,8 +51,8 @@ KINDS = {
     "backward; what is computed in forward and kept on ctx is a constant, when backward is "
     "differentiated.",
     "not for vmap": "Under vmap, grad_output has one axis more than you see: use operations that take "
-    "strides and batches as they come, such as reshape in place of view or flatten, and no .item() or "
-    "data-dependent if.",
+    "strides and batches as they come, such as reshape in place of view or flatten and stack in place "
+    "of writing into zeros, and no .item() or data-dependent if.",
     "grad_output written into": "grad_output belongs to the caller, who may need it again: compute a new "
     "tensor.",
     "layout assumed": "Strides and shapes are the caller's choice: no as_strided, no view of a gradient, no "

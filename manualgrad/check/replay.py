@@ -222,20 +222,20 @@ def replayed(e: Evidence, wrong: list[int]) -> dict[int, tuple[str, str]]:
         honest = _gradients(e, Mistaken((), passed_through, None))
         open_to_us = [k for k in wrong if _agree(e, k, [gradients[k] for gradients in honest])]
         for kind, names, replacement, text in MISTAKES:
-            for chosen in (None, *range(MOST_OPERATIONS)):
-                left = [k for k in open_to_us if k not in found]
+            chosen: int | None = 0  # one operation of these names after the other, then all of them
+            while left := [k for k in open_to_us if k not in found]:
                 mode = Mistaken(names, replacement, chosen)
-                try:
-                    mistaken = _gradients(e, mode) if left else []
-                except Exception:
-                    mistaken = []  # this operation cannot be replaced that way
-                if not mode.count or (chosen is not None and chosen >= mode.count):
-                    break
+                mistaken = []
+                with contextlib.suppress(Exception):  # some operations cannot be replaced that way
+                    mistaken = _gradients(e, mode)
                 for k in left if mistaken else []:
                     pairs = [(answer[k], gradients[k]) for answer, gradients in zip(e.answers, mistaken)]
                     if all(a is not None and alike(a, g) for a, g in pairs):
                         what = text.format(mode.replaced)
                         found[k] = kind, f"the gradient of {e.names[k]} is that in which {what}"
+                if chosen is None or mode.count < 2:
+                    break
+                chosen = chosen + 1 if chosen + 1 < min(mode.count, MOST_OPERATIONS) else None
     return found
 
 
