@@ -18,12 +18,11 @@ STEP, NEAR = 1e-6, 3e-4  # of central differences: absolute, and relative to the
 MOST = 40_000  # entries of a Jacobian: larger ones are not laid out
 
 
-def alike(a: Tensor, b: Tensor, known: Tensor | None = None, scale: float | None = None) -> bool:
+def alike(a: Tensor, b: Tensor, known: Tensor | None = None) -> bool:
     """Whether two tensors of one shape agree, as far as a difference quotient can tell, where ``known``."""
     if a.shape != b.shape:
         return False
-    if scale is None:
-        scale = max(_largest(a), _largest(b))
+    scale = max(_largest(a), _largest(b))
     error = (a - b).abs() <= 1e-7 + 2e-5 * scale
     return bool((error if known is None else error | ~known).all())
 
@@ -99,6 +98,14 @@ class Evidence:
             smooth.append(apart <= 1e-3 * column.abs().clamp(min=1.0))
         shape = (self.size, *value.shape)
         return torch.stack(columns, -1).reshape(shape), torch.stack(smooth, -1).reshape(shape)
+
+    def slope(self, values: Sequence[Tensor], k: int, way: Tensor) -> Tensor:
+        """∂output/∂argument k · ``way`` at ``values``: one column in the place of the whole Jacobian."""
+        ahead, behind = (
+            self.evaluate([*values[:k], values[k].detach() + s * way, *values[k + 1 :]])
+            for s in (STEP, -STEP)
+        )
+        return (ahead - behind) / (2 * STEP)
 
     def backward(self, direction: Tensor) -> list[Any]:
         """What backward makes of one direction (flat), for each argument."""

@@ -219,40 +219,42 @@ def replayed(e: Evidence, wrong: list[int]) -> dict[int, tuple[str, str]]:
     """For each argument of ``wrong`` that one mistaken operation explains: the kind, and a sentence."""
     found: dict[int, tuple[str, str]] = {}
     with contextlib.suppress(Exception), _differentiable_forward(e):
-        honest = _gradients(e, Mistaken((), passed_through, None))
-        open_to_us = [k for k in wrong if _agree(e, k, [gradients[k] for gradients in honest])]
+        true = [[torch.tensordot(d, J, 1) for J in e.jacobians] for d in e.directions]
+        open_to_us = _same(e, wrong, true, Mistaken((), passed_through, None))
         for kind, names, replacement, text in MISTAKES:
-            chosen: int | None = 0  # one operation of these names after the other, then all of them
-            while left := [k for k in open_to_us if k not in found]:
+            count = min(_count(e, names), MOST_OPERATIONS)
+            # One operation of these names after the other, then all of them.
+            for chosen in (*range(count), *([None] if count > 1 else [])):
+                left = [k for k in open_to_us if k not in found]
                 mode = Mistaken(names, replacement, chosen)
-                mistaken = []
+                same = []
                 with contextlib.suppress(Exception):  # some operations cannot be replaced that way
-                    mistaken = _gradients(e, mode)
-                for k in left if mistaken else []:
-                    pairs = [(answer[k], gradients[k]) for answer, gradients in zip(e.answers, mistaken)]
-                    if all(a is not None and alike(a, g) for a, g in pairs):
-                        what = text.format(mode.replaced)
-                        found[k] = kind, f"the gradient of {e.names[k]} is that in which {what}"
-                if chosen is None or mode.count < 2:
-                    break
-                chosen = chosen + 1 if chosen + 1 < min(mode.count, MOST_OPERATIONS) else None
+                    same = _same(e, left, e.answers, mode)
+                what = text.format(mode.replaced)
+                found |= {k: (kind, f"the gradient of {e.names[k]} is that in which {what}") for k in same}
     return found
 
 
-def _gradients(e: Evidence, mode: Mistaken) -> list[list[Tensor]]:
-    found = []
-    for direction in e.directions:
+def _count(e: Evidence, names: tuple[str, ...]) -> int:
+    # The operations of these names in forward.
+    with Mistaken(names, passed_through, -1) as mode:
+        e.target(e.target.tensors())
+    return mode.count
+
+
+def _same(e: Evidence, ks: list[int], answers: list[list[Tensor | None]], mode: Mistaken) -> list[int]:
+    # Those of the arguments whose gradients are the answers, direction by direction, under ``mode``.
+    for direction, answer in zip(e.directions, answers):
+        if not ks:
+            break
         inputs = e.target.tensors()
         mode.count = 0
         with mode:
             outputs = e.target(inputs)
         heads = [outputs[i] for i in e.live]
-        found.append(vector_jacobian(heads, inputs, e.unflat(direction)))
-    return found
-
-
-def _agree(e: Evidence, k: int, found: list[Tensor]) -> bool:
-    return all(alike(f, torch.tensordot(d, e.jacobians[k], 1)) for f, d in zip(found, e.directions))
+        gradients = vector_jacobian(heads, inputs, e.unflat(direction))
+        ks = [k for k in ks if (a := answer[k]) is not None and alike(a, gradients[k])]
+    return ks
 
 
 @contextlib.contextmanager
