@@ -329,3 +329,126 @@ def test_dtypes_that_meet_in_backward_are_reported_as_such():
     (diagnosis,) = manualgrad.check(cls, LEFT, RIGHT_MATRIX).diagnoses
     assert diagnosis.kind == "raises"
     assert "dtype" in diagnosis.finding
+
+
+def test_what_is_no_mistake_in_a_formula_is_said():
+    def remark(cls_or_function, *inputs) -> str:
+        report = manualgrad.check(cls_or_function, *inputs)
+        assert not report
+        assert "gradient" not in {row.property for row in report.rows if row.diagnoses}
+        return " ".join(report["gradient"].details)
+
+    def of(factor):
+        return variant(backward=lambda ctx, grad: (grad * factor(grad), None))
+
+    assert "the gradient of x is not finite" in remark(of(lambda g: float("nan")), X, 3.0)
+    assert "x is another one each time" in remark(of(torch.randn_like), X, 3.0)
+    assert "the gradient of x is 0: backward returns it, or detach()" in remark(of(torch.zeros_like), X, 3.0)
+    assert "the gradient of w is 0" in remark(lambda x, w: x * torch.tensor(w.tolist()), X, X[0])
+    assert "no output requires a gradient: detach()" in remark(lambda x: x.detach().sin(), X)
+    assert "the output is not finite here" in remark(torch.log, X)
+
+
+def test_what_is_no_tuple_of_tensors_is_left_to_autograd_to_name():
+    def backward(value):
+        return variant(backward=lambda ctx, grad: value(grad))
+
+    (diagnosis,) = manualgrad.check(backward(lambda g: [g, None]), X, 3.0).diagnoses
+    assert diagnosis.kind == "wrong number of gradients"
+    (diagnosis,) = manualgrad.check(backward(lambda g: (2.0, None)), X, 3.0).diagnoses
+    assert diagnosis.kind == "raises"
+    assert "float" in diagnosis.finding
+    assert "attribute" not in diagnosis.finding
+
+
+def test_random_numbers_go_on_as_if_nothing_had_been_checked():
+    def backward(ctx, grad):
+        torch.manual_seed(1)
+        return grad * torch.rand_like(grad), None
+
+    before = torch.get_rng_state()
+    manualgrad.check(variant(backward=backward), X, 3.0)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_everything_is_restored_when_backward_is_interrupted():
+    def backward(ctx, grad):
+        raise KeyboardInterrupt
+
+    interrupted = variant(backward=backward)
+    before, state = dict(vars(interrupted)), torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        manualgrad.check(interrupted, X, 3.0)
+    assert dict(vars(interrupted)) == before
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_methods_of_the_class():
+    class Cosine(torch.autograd.Function):
+        @classmethod
+        def forward(cls, ctx, x):
+            ctx.save_for_backward(x)
+            return x.cos()
+
+        @classmethod
+        def backward(cls, ctx, g):
+            (x,) = ctx.saved_tensors
+            return -g * x.sin()
+
+    before = dict(vars(Cosine))
+    report = manualgrad.check(Cosine, X)
+    assert report, report
+    assert dict(vars(Cosine)) == before
+
+
+def test_a_name_that_says_too_much_is_not_given():
+    class Largest(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.shape = x.shape
+            return x.amax(-1)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g[:, None].expand(ctx.shape)  # also to those that are not the largest
+
+    assert [d.kind for d in manualgrad.check(Largest, torch.randn(3, 4)).diagnoses] == ["mask not applied"]
+
+    class Total(Largest):
+        @staticmethod
+        def forward(ctx, x):
+            return x.sum(-1)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g[:, None]
+
+    assert [d.kind for d in manualgrad.check(Total, torch.randn(3, 4)).diagnoses] == ["wrong shape or dtype"]
+
+    class Narrow(Square):
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return (2 * ctx.factor * x * grad).float(), None
+
+    assert [d.kind for d in manualgrad.check(Narrow, X, 3.0).diagnoses] == ["wrong shape or dtype"]
+
+
+def test_the_search_for_a_name_stays_short():
+    calls = 0
+
+    class Convolution(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            nonlocal calls
+            calls += 1
+            ctx.save_for_backward(x, w)
+            return torch.conv2d(x, w, padding=1)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            return x * torch.conv_transpose2d(g, w, padding=1), w * g.sum()
+
+    assert not manualgrad.check(Convolution, torch.randn(1, 2, 7, 7), torch.randn(2, 2, 3, 3)).diagnoses
+    assert calls < 3000

@@ -49,7 +49,12 @@ def check(
         TypeError: if ``target`` is none of these, or there is no tensor to differentiate by.
     """
     point = Target(target, inputs, kwargs)
-    rows = []
+    with torch.random.fork_rng(point.devices):  # a backward may draw random numbers, or set the seed
+        return _report(point, against)
+
+
+def _report(point: Target, against: Callable | None) -> Report:
+    rows: list[Row] = []
     try:
         point(point.tensors())
     except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-from .evidence import Evidence
+from .evidence import Evidence, NoEvidenceError
 from .hypotheses import FIRST, LAST, Hypothesis
 from .replay import replayed
 from .report import Diagnosis, Row
@@ -34,16 +34,16 @@ RIGHT_BUT = {  # what a property that fails says by itself, where the gradient i
 
 def explained(rows: list[Row], target: Target) -> list[Row]:
     """The rows, those that failed with the diagnoses that could be made."""
-    failed = {row.property for row in rows if row.status == "FAIL"}
+    failed = {row.property: row for row in rows if row.status == "FAIL"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as autograd's about what is tried here
         return [_explained(row, failed, target) if row.status == "FAIL" else row for row in rows]
 
 
-def _explained(row: Row, failed: set[str], target: Target) -> Row:
+def _explained(row: Row, failed: dict[str, Row], target: Target) -> Row:
     if row.property == "gradient":
-        diagnoses, remark = of_gradient(target)
-        return replace(row, details=[*row.details, *([remark] if remark else [])], diagnoses=diagnoses)
+        diagnoses, remarks = of_gradient(target)
+        return replace(row, details=[*row.details, *remarks], diagnoses=diagnoses)
     if row.property == "layouts" and any("writes into grad_output" in detail for detail in row.details):
         return replace(
             row, diagnoses=[Diagnosis("grad_output written into", "", "backward changes grad_output")]
@@ -53,8 +53,11 @@ def _explained(row: Row, failed: set[str], target: Target) -> Row:
     if row.property == "dtypes and shapes":
         return replace(row, diagnoses=of_shapes(row, target))
     if row.property == "layouts":
-        finding = "strides, which are the caller's choice, change the gradient"
+        what = "make it fail" if all("raises" in detail for detail in row.details) else "change the gradient"
+        finding = f"strides, which are the caller's choice, {what}"
         return replace(row, diagnoses=[Diagnosis("layout assumed", "", finding)])
+    if row.property == "double gradient" and _narrowed(failed.get("dtypes and shapes")):
+        return row  # what was rounded cannot be differentiated again
     if row.property in RIGHT_BUT:
         kind, finding = RIGHT_BUT[row.property]
         if any("modified by an inplace operation" in detail for detail in row.details):
@@ -64,24 +67,26 @@ def _explained(row: Row, failed: set[str], target: Target) -> Row:
             )
         elif any("NotImplementedError" in detail for detail in row.details):
             kind, finding = "not written", "backward raises NotImplementedError"
+        elif row.details[0].startswith("raises") and row.property != "batched gradient":
+            kind, finding = "raises", row.details[0].removeprefix("raises ")
         return replace(row, diagnoses=[Diagnosis(kind, "", finding)])
     return row
 
 
-def of_gradient(target: Target) -> tuple[list[Diagnosis], str]:
-    """Why the gradient is wrong: a diagnosis for each argument that could be given one, and a remark."""
+def of_gradient(target: Target) -> tuple[list[Diagnosis], list[str]]:
+    """Why the gradient is wrong: a diagnosis for each argument that could be given one, and remarks."""
     try:
         evidence = Evidence(target)
     except NotImplementedError as error:
         said = f", saying: {error}" if str(error) else ""
-        return [Diagnosis("not written", "", f"backward raises NotImplementedError{said}")], ""
-    except ValueError as error:
-        if "too large" in str(error):
-            return [], "smaller arguments would be explained: these have too many elements"
-        return _of_exception(target, error)
+        return [Diagnosis("not written", "", f"backward raises NotImplementedError{said}")], []
+    except NoEvidenceError as reason:
+        return [], [str(reason)]
     except Exception as error:
         return _of_exception(target, error)
     wrong = [k for k in range(len(evidence.names)) if evidence.wrong(k)]
+    remarks = {k: remark for k in wrong if (remark := evidence.not_a_derivative(k))}
+    wrong = [k for k in wrong if k not in remarks]
     found = {k: _first_that_fits(evidence, k, FIRST) for k in wrong}
     found |= replayed(evidence, [k for k in wrong if not found[k]])
     found |= {k: _first_that_fits(evidence, k, LAST) for k in wrong if not found[k]}
@@ -89,8 +94,10 @@ def of_gradient(target: Target) -> tuple[list[Diagnosis], str]:
     square = target.square() if {d.kind for d in diagnoses} <= {"constant factor"} and wrong else None
     if square is not None and _right(square):
         finding = "it is right if all axes have the same length: one was taken for another"
-        return [Diagnosis("layout assumed", "", finding)], ""
-    return diagnoses, "" if diagnoses else "none of the mistakes known by name explains it alone"
+        return [Diagnosis("layout assumed", "", finding)], []
+    if not diagnoses and not remarks:
+        return [], ["none of the mistakes known by name explains it alone"]
+    return diagnoses, list(remarks.values())
 
 
 def of_shapes(row: Row, target: Target) -> list[Diagnosis]:
@@ -112,24 +119,29 @@ def of_shapes(row: Row, target: Target) -> list[Diagnosis]:
     return [Diagnosis("wrong shape or dtype", "", "a gradient's dtype is not its argument's")]
 
 
-def _of_exception(target: Target, error: Exception) -> tuple[list[Diagnosis], str]:
+def _of_exception(target: Target, error: Exception) -> tuple[list[Diagnosis], list[str]]:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "incorrect number of gradients" in text:
-        return [Diagnosis("wrong number of gradients", "", text)], ""
+        return [Diagnosis("wrong number of gradients", "", text)], []
     if "modified by an inplace operation" in text:
-        return [Diagnosis("saved tensor written into", "", "backward needs what was overwritten")], ""
+        return [Diagnosis("saved tensor written into", "", "backward needs what was overwritten")], []
     square = target.square()
     if square is not None:
         cut = f"it fails for these shapes ({text}); where all axes have length {square.length}, "
         if _right(square):
-            return [Diagnosis("layout assumed", "", cut + "it is right")], ""
+            return [Diagnosis("layout assumed", "", cut + "it is right")], []
         try:
             diagnoses, _ = of_gradient(square)
         except RecursionError:
             diagnoses = []
         if diagnoses and all(d.kind != "raises" for d in diagnoses):
-            return [replace(d, finding=cut + d.finding) for d in diagnoses], ""
-    return [Diagnosis("raises", "", f"{type(error).__name__}: {text}")], ""
+            return [replace(d, finding=cut + d.finding) for d in diagnoses], []
+    return [Diagnosis("raises", "", f"{type(error).__name__}: {text}")], []
+
+
+def _narrowed(row: Row | None) -> bool:
+    # Whether a gradient came back in less than float64.
+    return row is not None and any("but the argument has torch.float64" in detail for detail in row.details)
 
 
 def _right(target: Target) -> bool:

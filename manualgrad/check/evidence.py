@@ -12,10 +12,15 @@ from torch import Tensor
 from .graph import leaf_behind, patched_backward, random_like, vector_jacobian
 from .target import Target
 
-__all__ = ["MOST", "Evidence", "alike"]
+__all__ = ["MOST", "Evidence", "NoEvidenceError", "alike"]
 
 STEP, NEAR = 1e-6, 3e-4  # of central differences: absolute, and relative to the element near a pole
 MOST = 40_000  # entries of a Jacobian: larger ones are not laid out
+CUT = "detach(), .data, .item(), no_grad() or NumPy cuts the graph"
+
+
+class NoEvidenceError(Exception):
+    """Why there is no evidence, in a sentence."""
 
 
 def alike(a: Tensor, b: Tensor, known: Tensor | None = None) -> bool:
@@ -46,10 +51,14 @@ class Evidence:
         self.inputs = target.tensors()
         self.outputs = target(self.inputs)
         self.live = [k for k, o in enumerate(self.outputs) if o.requires_grad]
+        if not self.live:
+            raise NoEvidenceError(f"no output requires a gradient: {CUT}")
+        if not all(self.outputs[k].isfinite().all() for k in self.live):
+            raise NoEvidenceError("the output is not finite here: there is no derivative to compare with")
         self.shapes = [self.outputs[k].shape for k in self.live]
         self.size = sum(shape.numel() for shape in self.shapes)
         if self.size * max(t.numel() for t in self.inputs) > MOST:
-            raise ValueError("too large to be laid out")
+            raise NoEvidenceError("smaller arguments would be explained: these have too many elements")
         self.output = self.flat([self.outputs[k] for k in self.live]).detach()
         pairs = [self.jacobian(self.inputs, k) for k in range(len(self.inputs))]
         self.jacobians, self.known = [J for J, _ in pairs], [known for _, known in pairs]
@@ -154,6 +163,21 @@ class Evidence:
             return True
         products = [torch.tensordot(d, returned, 1) for d in self.directions]  # as a linear map has it
         return any(a[k] is None or not alike(a[k], p) for a, p in zip(self.answers, products))
+
+    def not_a_derivative(self, k: int) -> str | None:
+        """What is no mistake in a formula: a gradient of argument k that is random, not finite, or 0."""
+        answers, name = [answer[k] for answer in self.answers], self.names[k]
+        present = [a for a in answers if a is not None]
+        if not present:
+            return None
+        if not all(a.isfinite().all() for a in present):
+            return f"the gradient of {name} is not finite"
+        again = self.backward(self.directions[0])[k]
+        if answers[0] is not None and again is not None and not torch.equal(answers[0], again):
+            return f"the gradient of {name} is another one each time, for the same grad_output: it is random"
+        if not any(a.any() for a in present):
+            return f"the gradient of {name} is 0: backward returns it, or {CUT}"
+        return None
 
 
 def moved(value: Tensor, place: int, step: float) -> Tensor:

@@ -82,23 +82,22 @@ def patched_backward(outputs: Sequence[Tensor], watch: Callable) -> Iterator[Non
     """
     originals = {cls: cls.__dict__["backward"] for cls in python_functions(outputs)}
 
-    def patched(cls: type, original: Callable) -> Callable:
+    def patched(cls: type, original: Any) -> Callable:
         def backward(ctx, *grad_outputs):
-            grads = original(ctx, *grad_outputs)
+            grads = original.__get__(None, cls)(ctx, *grad_outputs)
             row = list(grads) if isinstance(grads, tuple) else [grads]
             edges = [edge for edge in ctx.next_functions if edge[0] is not None]
             positions = [k for k, needed in enumerate(ctx.needs_input_grad) if needed]
             for k, (node, number) in zip(positions, edges):
-                grad = row[k] if k < len(row) else None
-                seen = watch(cls, k, node, node._input_metadata[number], grad)
-                if k < len(row):
-                    row[k] = seen
+                # What is missing, or no tensor, is left to autograd, which says so.
+                if k < len(row) and (row[k] is None or isinstance(row[k], Tensor)):
+                    row[k] = watch(cls, k, node, node._input_metadata[number], row[k])
             return tuple(row)
 
         return backward
 
     for cls, original in originals.items():
-        cls.backward = staticmethod(patched(cls, getattr(original, "__func__", original)))
+        cls.backward = staticmethod(patched(cls, original))
     try:
         yield
     finally:

@@ -167,14 +167,18 @@ def missing_sum(e: Evidence, k: int) -> str | None:
 
 
 def summed_too_much(e: Evidence, k: int) -> str | None:
-    """B is J summed (or averaged) over axes of the argument."""
+    """B is J summed (or averaged) over axes of the argument; not so where J is repeated along them."""
     J, B = e.jacobians[k], e.returned[k]
+    idle = ~(J.abs() > 1e-7).any(0).expand_as(J)
+    if B.shape == J.shape and bool(idle.any()) and alike(B, J, ~idle):
+        return None  # too much only for elements that no output depends on
     axes = range(1, J.dim())
     for count in range(1, J.dim()):
         for over in itertools.combinations(axes, count):
             if math.prod(J.shape[d] for d in over) == 1:
                 continue
-            for summed in (J.sum(over, keepdim=True), J.mean(over, keepdim=True)):
+            mean = J.mean(over, keepdim=True)
+            for summed in (J.sum(over, keepdim=True), *(() if alike(J, mean.expand_as(J)) else (mean,))):
                 if B.dim() == J.dim():
                     try:
                         whole = summed.expand(B.shape)
@@ -377,6 +381,8 @@ def leaks(e: Evidence, k: int) -> str | None:
         return None
     split_J, split_B = (t.reshape(*shape, *J.shape[1:]) for t in (J, B))
     other = ~_indices_equal(split_J, 0, len(shape))
+    if not bool(((split_J * ~other).flatten(1).abs().amax(1) > 1e-7).all()):
+        return None  # argument or output is no sample
     if bool((split_J * other).abs().max() > 1e-7) or not bool((split_B * other).abs().max() > 1e-7):
         return None
     return f"the gradient of {e.names[k]} for one sample depends on the grad_output of another (axis 0)"

@@ -59,6 +59,11 @@ class Target:
         own = vars(self.target) if isinstance(self.target, nn.Module) else {}
         return {**own, **{k: v for k, v in self._leaves.items() if not isinstance(v, Tensor)}}
 
+    @property
+    def devices(self) -> list[int]:
+        """The CUDA devices whose random numbers may be drawn."""
+        return sorted({t.device.index for t in self._point.values() if t.device.type == "cuda"})
+
     def is_random(self) -> bool:
         """Whether the outputs are others with another seed."""
         tensors = self.tensors()
@@ -108,8 +113,7 @@ class Target:
         arguments = pytree.tree_unflatten(leaves, self._structure)
         args, kwargs = list(arguments.values())[: self._count], dict(list(arguments.items())[self._count :])
         call = self._bind(through, values, dtype)
-        devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(self.devices):
             torch.manual_seed(seed)
             outputs = call(*args, **kwargs)
         leaves = pytree.tree_leaves(outputs)
