@@ -642,17 +642,7 @@ print("two layers as one, scores of 100 digits: the same")
 
 
 # %%
-def kept_bytes(forward):
-    """What is kept for backward while ``forward()`` runs."""
-    kept = {}
-
-    def keep(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        forward()
-    return sum(kept.values())
+from manualgrad.bench.measure import saved_bytes  # counts each piece of memory once
 
 
 def backward_seconds(function, x, weight, bias):
@@ -671,7 +661,7 @@ x, weight, bias = torch.randn(1000, 784), torch.randn(784, 784), torch.randn(784
 for what, needs in (("x is data", (False, True, True)), ("weights are frozen", (True, False, False))):
     inputs = [t.detach().requires_grad_(need) for t, need in zip((x, weight, bias), needs)]
     for name, function in (("yours", Linear), ("library", LibraryLinear)):
-        megabytes = kept_bytes(lambda: function.apply(*inputs)) / 1e6  # noqa: B023
+        megabytes = saved_bytes(lambda: function.apply(*inputs), ()) / 1e6  # noqa: B023
         milliseconds = 1000 * backward_seconds(function, *inputs)
         print(f"{what:18}  {name:8} keeps {megabytes:.1f} MB, backward takes {milliseconds:.0f} ms")
 
@@ -727,7 +717,7 @@ inputs = [t.requires_grad_() for t in (x, weight, bias)]
 for name, function in (("yours", Linear.apply), ("library", library_linear), ("torch", nn.functional.linear)):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         dtype = function(*inputs).dtype
-        megabytes = kept_bytes(lambda: function(*inputs)) / 1e6  # noqa: B023
+        megabytes = saved_bytes(lambda: function(*inputs), ()) / 1e6  # noqa: B023
     print(f"{name:8} y is {dtype}, {megabytes:.1f} MB are kept")
 
 # %% [markdown]

@@ -731,25 +731,15 @@ for lr in (0.1, 0.3):
 
 
 # %%
-def bytes_saved(compute):
-    kept = {}  # by address, so that a tensor that is saved twice counts once
-
-    def pack(t):
-        kept[t.data_ptr()] = t.numel() * t.element_size()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        compute()
-    return sum(kept.values())
-
+from manualgrad.bench.measure import saved_bytes  # counts each piece of memory once
 
 rows, w, b = (torch.randn(256, 1024), torch.ones(1024), torch.zeros(1024))
 rows, w, b = rows.requires_grad_(), w.requires_grad_(), b.requires_grad_()
 library = manualgrad.functional.layer_norm
 print("x itself        ", rows.numel() * 4)
-print("plain operations", bytes_saved(lambda: standardize(rows, -1, 1e-5)[0] * w + b))
-print("yours           ", bytes_saved(lambda: LayerNormBackward.apply(rows, w, b, 1e-5)))
-print("the library     ", bytes_saved(lambda: library(rows, (1024,), w, b)))
+print("plain operations", saved_bytes(lambda: standardize(rows, -1, 1e-5)[0] * w + b, ()))
+print("yours           ", saved_bytes(lambda: LayerNormBackward.apply(rows, w, b, 1e-5), ()))
+print("the library     ", saved_bytes(lambda: library(rows, (1024,), w, b), ()))
 
 # %% [markdown]
 # Half as much as plain operations. The library's $2048 = 256 \cdot 2 \cdot 4$ bytes more than yours are $\mu$

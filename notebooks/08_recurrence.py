@@ -766,6 +766,8 @@ assert torch.allclose(h, mine, atol=1e-6)
 # %%
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from manualgrad.bench.measure import saved_bytes  # counts each piece of memory once
+
 
 class Products(TorchDispatchMode):
     """Counts matrix products while it is open."""
@@ -775,21 +777,6 @@ class Products(TorchDispatchMode):
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         self.count += operation.overloadpacket.__name__ in ("mm", "addmm", "bmm")
         return operation(*args, **(kwargs or {}))
-
-
-def kept(compute, weights):
-    """The bytes that the graph of ``compute()`` keeps for backward, without ``weights``."""
-    sizes, known = {}, {w.untyped_storage().data_ptr() for w in weights}
-
-    def pack(tensor):
-        memory = tensor.untyped_storage()
-        if memory.data_ptr() not in known:
-            sizes[memory.data_ptr()] = memory.nbytes(), tensor  # the tensor too, so that it stays where it is
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = compute()
-    return sum(size for size, _ in sizes.values()), result
 
 
 # %%
@@ -806,7 +793,8 @@ def by_autograd():
 
 
 def compare(name, compute, weights):
-    bytes_kept, y = kept(compute, weights)
+    bytes_kept = saved_bytes(compute, weights)
+    y = compute()
     with Products() as products:
         y.sum().backward()
     print(f"{name:<22} {products.count:3} products in backward, {bytes_kept / 1e6:5.2f} MB kept")
@@ -842,7 +830,7 @@ compare("manualgrad.nn.RNN", lambda: rnn(x)[0], list(rnn.parameters()))
 for kind in ("LSTM", "GRU"):
     for place in (nn, manualgrad.nn):
         layer = getattr(place, kind)(28, 128)
-        size, _ = kept(lambda layer=layer: layer(x)[0], list(layer.parameters()))
+        size = saved_bytes(lambda layer=layer: layer(x)[0], layer.parameters())
         print(f"{place.__name__}.{kind}: {size / 1e6:.1f} MB kept")
 
 # %% [markdown]

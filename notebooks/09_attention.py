@@ -554,25 +554,15 @@ plt.show()
 
 
 # %%
-def bytes_saved(function, *inputs):
-    kept = {}  # by address, so that a tensor that is saved twice counts once
-
-    def pack(t):
-        kept[t.data_ptr()] = t.numel() * t.element_size()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        function(*inputs)
-    return sum(kept.values())
-
+from manualgrad.bench.measure import saved_bytes  # counts each piece of memory once
 
 library = manualgrad.functional.scaled_dot_product_attention
 print("    N   plain operations       yours     library")
 for n in (64, 256, 1024):
-    tokens = [torch.randn(n, 64, requires_grad=True) for _ in range(3)]
-    plain = bytes_saved(lambda q, k, v: weights_of(q, k, None) @ v, *tokens)
-    yours = bytes_saved(Attention.apply, *tokens, None)
-    theirs = bytes_saved(library, *tokens)
+    q, k, v = (torch.randn(n, 64, requires_grad=True) for _ in range(3))
+    plain = saved_bytes(lambda: weights_of(q, k, None) @ v, ())  # noqa: B023
+    yours = saved_bytes(lambda: Attention.apply(q, k, v, None), ())  # noqa: B023
+    theirs = saved_bytes(lambda: library(q, k, v), ())  # noqa: B023
     print(f"{n:5} {plain:18,} {yours:11,} {theirs:11,}")
 
 # %% [markdown]
