@@ -452,3 +452,72 @@ def test_the_search_for_a_name_stays_short():
 
     assert not manualgrad.check(Convolution, torch.randn(1, 2, 7, 7), torch.randn(2, 2, 3, 3)).diagnoses
     assert calls < 3000
+
+
+class LogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        y = x.logsumexp(-1)
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        x, y = ctx.saved_tensors
+        return g[..., None] * (x - y[..., None]).exp()
+
+
+PROBABILITIES = torch.linspace(0.1, 0.9, 6).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("target", "inputs"),
+    [
+        (LogSumExp, (torch.linspace(-1, 1, 24).sin().reshape(4, 6) + 50,)),  # half rounds 50.2 to 50.25
+        (lambda x: x.relu() ** 2, (torch.tensor([0.0, 1.0, -1.0]),)),  # whose second derivative jumps at 0
+        (torch.linalg.inv, (torch.eye(4) + torch.linspace(-1, 1, 16).sin().reshape(4, 4),)),
+        (torch.nn.functional.hardsigmoid, (X,)),  # PyTorch has no second derivative of it
+        (torch.cdist, (X, X + 1)),
+        (torch.nn.functional.binary_cross_entropy, (PROBABILITIES, PROBABILITIES.flip(0))),
+    ],
+)
+def test_difficult_points_are_no_mistakes(target, inputs):
+    report = manualgrad.check(target, *inputs)
+    assert report, report
+
+
+def test_refusals_of_pytorch_are_reported_as_such():
+    report = manualgrad.check(torch.nn.functional.hardsigmoid, X)
+    assert report["double gradient"].status == "-"
+    assert "not implemented (it refuses" in report["double gradient"].details[0]
+
+
+def test_a_forward_that_computes_in_float32_is_told_so():
+    class Rounded(Square):
+        @staticmethod
+        def forward(ctx, x, factor):
+            return Square.forward(ctx, x.float(), factor).to(x.dtype)
+
+    report = manualgrad.check(Rounded, X, 3.0)
+    assert not report.diagnoses
+    assert "forward computes in float32" in report["gradient"].details[-1]
+    layer = nn.Linear(4, 2)
+    assert "called in float64" in manualgrad.check(lambda x: layer(x), X)["forward"].details[-1]
+
+
+def test_a_function_that_raises_elsewhere_is_not_given_another_name():
+    class Times(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x, y)
+            return x * y
+
+        @staticmethod
+        def backward(ctx, g):
+            x, y = ctx.saved_tensors
+            if not all(ctx.needs_input_grad):
+                raise OSError("no disk")
+            return g * y, g * x
+
+    (diagnosis,) = manualgrad.check(Times, X, X + 1).diagnoses
+    assert (diagnosis.kind, diagnosis.finding) == ("raises", "OSError: no disk")

@@ -58,7 +58,12 @@ def _report(point: Target, against: Callable | None) -> Report:
     try:
         point(point.tensors())
     except Exception as error:
-        rows.append(Row("forward", "FAIL", [f"raises {type(error).__name__}: {error}"]))
+        details = [f"raises {type(error).__name__}: {error}"]
+        if "dtype" in str(error):
+            details.append(
+                "it is called in float64: give its tensors as arguments, or check the module itself"
+            )
+        rows.append(Row("forward", "FAIL", details))
         return Report(point.name, rows)
     for name, check_property in PROPERTIES.items():
         gradient = next((row for row in rows if row.property == "gradient"), None)

@@ -32,6 +32,9 @@ RIGHT_BUT = {  # what a property that fails says by itself, where the gradient i
 }
 
 
+LONG = 32  # elements, of which a sum may be made that half precision notices
+
+
 def explained(rows: list[Row], target: Target) -> list[Row]:
     """The rows, those that failed with the diagnoses that could be made."""
     failed = {row.property: row for row in rows if row.status == "FAIL"}
@@ -58,6 +61,8 @@ def _explained(row: Row, failed: dict[str, Row], target: Target) -> Row:
         return replace(row, diagnoses=[Diagnosis("layout assumed", "", finding)])
     if row.property == "double gradient" and _narrowed(failed.get("dtypes and shapes")):
         return row  # what was rounded cannot be differentiated again
+    if row.property == "half precision" and _longest(target) < LONG:
+        return row
     if row.property in RIGHT_BUT:
         kind, finding = RIGHT_BUT[row.property]
         if any("modified by an inplace operation" in detail for detail in row.details):
@@ -65,9 +70,11 @@ def _explained(row: Row, failed: dict[str, Row], target: Target) -> Row:
                 "saved tensor written into",
                 "what backward writes into is needed when it is differentiated",
             )
+        elif row.property == "batched gradient":
+            pass  # what it raises there is vmap's
         elif any("NotImplementedError" in detail for detail in row.details):
             kind, finding = "not written", "backward raises NotImplementedError"
-        elif row.details[0].startswith("raises") and row.property != "batched gradient":
+        elif row.details[0].startswith("raises"):
             kind, finding = "raises", row.details[0].removeprefix("raises ")
         return replace(row, diagnoses=[Diagnosis(kind, "", finding)])
     return row
@@ -137,6 +144,11 @@ def _of_exception(target: Target, error: Exception) -> tuple[list[Diagnosis], li
         if diagnoses and all(d.kind != "raises" for d in diagnoses):
             return [replace(d, finding=cut + d.finding) for d in diagnoses], []
     return [Diagnosis("raises", "", f"{type(error).__name__}: {text}")], []
+
+
+def _longest(target: Target) -> int:
+    tensors = target.tensors()
+    return max(t.numel() for t in (*tensors, *target(tensors)))
 
 
 def _narrowed(row: Row | None) -> bool:

@@ -60,6 +60,11 @@ class Evidence:
         if self.size * max(t.numel() for t in self.inputs) > MOST:
             raise NoEvidenceError("smaller arguments would be explained: these have too many elements")
         self.output = self.flat([self.outputs[k] for k in self.live]).detach()
+        if self._rounds():
+            raise NoEvidenceError(
+                "forward computes in float32, whatever it is given: no difference quotient is that exact; "
+                "let it compute in torch.promote_types(x.dtype, torch.float32)"
+            )
         pairs = [self.jacobian(self.inputs, k) for k in range(len(self.inputs))]
         self.jacobians, self.known = [J for J, _ in pairs], [known for _, known in pairs]
         self.returned = self._backward_matrices()
@@ -84,6 +89,14 @@ class Evidence:
         """All outputs at other values, flat."""
         outputs = self.target([v.detach().requires_grad_() for v in values])
         return self.flat([outputs[k].detach() for k in self.live]).double()
+
+    def _rounds(self) -> bool:
+        # Whether the outputs are numbers of float32, though the inputs are not.
+        one, other = (
+            self.evaluate([t.detach() * (1 + 1e-3 * n) for t, n in zip(self.inputs, noises)])
+            for noises in (random_like(self.inputs, seed=seed) for seed in range(2))
+        )
+        return not torch.equal(one, other) and all(torch.equal(y, y.float().double()) for y in (one, other))
 
     def jacobian(self, values: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
         """∂output/∂argument k at ``values`` by central differences, and where left and right agree."""

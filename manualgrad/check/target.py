@@ -103,11 +103,8 @@ class Target:
 
         The random seed and the module's buffers are the same at every call.
         """
-        # Inputs are passed as copies with the same strides: a layer that works in place may overwrite them.
-        copies = [
-            torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=t.device).copy_(t) for t in tensors
-        ]
-        values = dict(zip(self._point, copies))
+        # Inputs are passed as copies: a layer that works in place may overwrite them.
+        values = dict(zip(self._point, map(_copy, tensors)))
         dtype = tensors[0].dtype
         leaves = [values.get(name, _cast(leaf, dtype)) for name, leaf in self._leaves.items()]
         arguments = pytree.tree_unflatten(leaves, self._structure)
@@ -142,6 +139,15 @@ def _leaf_name(path: tuple[Any, ...]) -> str:
 
 def _is_function(target: Any) -> bool:
     return inspect.isclass(target) and issubclass(target, torch.autograd.Function)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    # With the same strides, which clone keeps where no element lies between others.
+    copy = tensor.clone()
+    if copy.stride() == tensor.stride():
+        return copy  # takes a sparse gradient, too
+    empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+    return empty.copy_(tensor)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
