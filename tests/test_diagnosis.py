@@ -521,3 +521,40 @@ def test_a_function_that_raises_elsewhere_is_not_given_another_name():
 
     (diagnosis,) = manualgrad.check(Times, X, X + 1).diagnoses
     assert (diagnosis.kind, diagnosis.finding) == ("raises", "OSError: no disk")
+
+
+def test_a_child_that_inherits_backward_alone():
+    class Sharper(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return (3 * x).softmax(-1)
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            y = (2 * x).softmax(-1)
+            return 2 * y * (1 - y) * g
+
+    class Sharp(Sharper):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return (2 * x).softmax(-1) + 0 * x
+
+    (diagnosis,) = manualgrad.check(lambda x: Sharp.apply(x) ** 2, X).diagnoses
+    assert diagnosis.kind == "softmax diagonal"
+
+
+def test_a_wrong_branch_at_small_numbers_is_no_clamp():
+    class Huber(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return torch.where(x < 0.5, x * x, x - 0.25)
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * torch.where(x < 0.5, x, torch.ones_like(x))  # forgot the 2
+
+    assert not manualgrad.check(Huber, torch.linspace(0.1, 0.9, 7)).diagnoses

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from .graph import leaf_behind, patched_backward, random_like, vector_jacobian
+from .properties import NEAR, STEP
 from .target import Target
 
 __all__ = ["MOST", "Evidence", "NoEvidenceError", "alike"]
 
-STEP, NEAR = 1e-6, 3e-4  # of central differences: absolute, and relative to the element near a pole
 MOST = 40_000  # entries of a Jacobian: larger ones are not laid out
 CUT = "detach(), .data, .item(), no_grad() or NumPy cuts the graph"
 

@@ -81,7 +81,10 @@ def constant_factor(e: Evidence, k: int) -> str | None:
 
 
 def mask_scale(e: Evidence, k: int) -> str | None:
-    """B = (1 − p) J, where the target is called with a probability p: dropout's scale was forgotten."""
+    """B = c J, where c is p, 1 − p or 1/p for a probability p that the target is called with.
+
+    Or what a random forward keeps passes as it is: dropout's scale was forgotten.
+    """
     J, B = e.jacobians[k], e.returned[k]
     factor = _ratio(B, J, e.known[k]) if B.shape == J.shape else None
     if factor is None:
@@ -205,14 +208,13 @@ def softmax_diagonal(e: Evidence, k: int) -> str | None:
     if len(e.shapes) != 1 or B.shape != J.shape or e.out_shape != J.shape[1:]:
         return None
     same = torch.eye(e.size, dtype=torch.bool).reshape(J.shape)
-    diagonals = {"p (1 - p)": J * same}
-    for y, of in ((e.output, "y"), (e.output.exp(), "exp(y)")):
-        whole = y.reshape(e.out_shape)
-        for axis in range(whole.dim()):
-            if alike(whole.sum(axis), torch.ones_like(whole.sum(axis))) and bool((whole >= 0).all()):
-                diagonals[of] = torch.diag(y).reshape(J.shape) if of == "y" else same.double()
-                if any(alike(B, d) for d in diagonals.values()):
-                    return f"the gradient of {e.names[k]} has the diagonal of softmax's Jacobian alone"
+    # What softmax returns, or log softmax the logarithm of, is positive and sums to 1 along an axis.
+    for p, without_the_sum in ((e.output, torch.diag(e.output)), (e.output.exp(), same.double())):
+        sums = [p.reshape(e.out_shape).sum(axis) for axis in range(len(e.out_shape))]
+        if not bool((p >= 0).all()) or not any(alike(s, torch.ones_like(s)) for s in sums):
+            continue
+        if alike(B, J * same) or alike(B, without_the_sum.reshape(J.shape)):
+            return f"the gradient of {e.names[k]} has the diagonal of softmax's Jacobian alone"
     return None
 
 
@@ -349,23 +351,22 @@ def mask_forgotten(e: Evidence, k: int) -> str | None:
 
 
 def clamped(e: Evidence, k: int) -> str | None:
-    """B differs from J only, or most, where the argument is closest to 0 or 1."""
+    """B differs from J only, or most, where the argument is closest to 0 or 1, and one of them is steep."""
     J, B, x = e.jacobians[k], e.returned[k], e.inputs[k].detach()
     if B.shape != J.shape or not bool(((x >= 0) & (x <= 1)).all()):
         return None
+    margin = torch.minimum(x, 1 - x).reshape(-1)  # from 0 and 1, where logarithms have their poles
     slope_J, slope_B = (t.abs().amax(0).reshape(-1) for t in (J, B))
-    wrong = ~((slope_J - slope_B).abs() <= 1e-7 + 1e-4 * torch.maximum(slope_J, slope_B))
-    if not wrong.any() or wrong.all():
-        margin = torch.minimum(x, 1 - x).reshape(
-            -1
-        )  # how far from 0 and 1, where logarithms have their poles
-        error = (slope_J - slope_B).abs() / torch.maximum(slope_J, slope_B).clamp(min=1e-12)
-        order = margin.argsort()
-        if not (wrong.all() and len(order) > 2 and error[order[0]] > 10 * error[order[-1]]):
+    steeper = torch.maximum(slope_J, slope_B)
+    error = (slope_J - slope_B).abs()
+    wrong = ~(error <= 1e-7 + 1e-4 * steeper)
+    if not wrong.any():
+        return None
+    if wrong.all():
+        relative = (error / steeper)[margin.argsort()]
+        if len(relative) < 3 or relative[0] <= 10 * relative[-1]:
             return None
-    p = x.reshape(-1)
-    margin = torch.minimum(p, 1 - p)
-    if not wrong.all() and bool(margin[wrong].max() > margin[~wrong].min()):
+    elif margin[wrong].max() > margin[~wrong].min() or steeper[wrong].max() <= steeper[~wrong].max():
         return None
     where = f"the gradient of {e.names[k]} is wrong where {e.names[k]} is close to 0 or 1"
     return f"{where}: one of forward and backward clamps, the other does not"
@@ -460,7 +461,7 @@ def transposes(e: Evidence) -> Iterator[tuple[str, int, Tensor]]:
 
 
 def reversals(e: Evidence) -> Iterator[tuple[str, int, Tensor]]:
-    """Each argument reversed along one or two axes."""
+    """Each argument reversed along one to three axes."""
     for other, value in enumerate(e.inputs):
         for axes in _subsets(range(value.dim())):
             yield f"reversed along {_axes(axes)}", other, value.detach().flip(axes)

@@ -21,6 +21,7 @@ from .graph import python_functions, vector_jacobian
 
 __all__ = ["replayed"]
 
+CONTEXT = ("save_for_backward", "mark_dirty", "mark_non_differentiable", "set_materialize_grads")  # of ctx
 MOST_OPERATIONS = 64  # of one name, in forward, that are tried one by one
 
 
@@ -262,24 +263,16 @@ def _differentiable_forward(e: Evidence) -> Iterator[None]:
     """While open, the Functions of the target run their forward in the open, where autograd sees it."""
     classes = [cls for cls in python_functions(e.outputs) if "apply" not in vars(cls)]
 
-    def opened(cls: type) -> Callable:
-        def apply(*args):
-            if cls.setup_context is not torch.autograd.Function.setup_context:
-                return cls.forward(*args)
-            ctx = SimpleNamespace(needs_input_grad=[_differentiable(a) for a in args])
-            for name in (
-                "save_for_backward",
-                "mark_dirty",
-                "mark_non_differentiable",
-                "set_materialize_grads",
-            ):
-                setattr(ctx, name, lambda *ignored: None)
-            return cls.forward(ctx, *args)
-
-        return staticmethod(apply)
+    def apply(cls, *args):
+        if cls.setup_context is not torch.autograd.Function.setup_context:
+            return cls.forward(*args)
+        ctx = SimpleNamespace(needs_input_grad=[_differentiable(a) for a in args])
+        for name in CONTEXT:
+            setattr(ctx, name, lambda *ignored: None)
+        return cls.forward(ctx, *args)
 
     for cls in classes:
-        cls.apply = opened(cls)
+        cls.apply = classmethod(apply)
     try:
         yield
     finally:
