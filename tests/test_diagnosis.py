@@ -558,3 +558,28 @@ def test_a_wrong_branch_at_small_numbers_is_no_clamp():
             return g * torch.where(x < 0.5, x, torch.ones_like(x))  # forgot the 2
 
     assert not manualgrad.check(Huber, torch.linspace(0.1, 0.9, 7)).diagnoses
+
+
+def test_a_part_that_ignores_grad_output():
+    def backward(ctx, g):
+        left, right = ctx.saved_tensors
+        return g @ right.mT + 1, left.mT @ g
+
+    assert kinds_of(backward, LEFT, RIGHT_MATRIX) == ["upstream gradient ignored"]
+
+
+def test_arguments_outside_of_the_domain_are_not_tried():
+    class Roots(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            if bool((x < 0).any()):
+                raise ValueError("roots of negative numbers")
+            ctx.save_for_backward(x)
+            return x.sqrt()
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * x.sin()
+
+    assert not manualgrad.check(Roots, PROBABILITIES).diagnoses

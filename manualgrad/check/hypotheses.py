@@ -31,11 +31,19 @@ def none_returned(e: Evidence, k: int) -> str | None:
 
 
 def upstream_ignored(e: Evidence, k: int) -> str | None:
-    """B · g is the same for every g, and not 0."""
-    first, second, _ = (answer[k] for answer in e.answers)
-    if first is None or second is None or not bool(first.any()) or not torch.equal(first, second):
+    """B · g, or a part of it, is the same for every g, and not 0."""
+    (g, h, _), (of_g, of_h, _) = e.directions, (answer[k] for answer in e.answers)
+    if of_g is None or of_h is None or not bool(of_g.any()):
         return None
-    return f"the gradient of {e.names[k]} is the same whatever grad_output is"
+    if torch.equal(of_g, of_h):
+        return f"the gradient of {e.names[k]} is the same whatever grad_output is"
+    of_minus_g, of_minus_h, of_sum = (e.backward(d)[k] for d in (-g, -h, g + h))
+    if of_minus_g is None or of_minus_h is None or of_sum is None or alike(of_g, -of_minus_g):
+        return None
+    constant = (of_g + of_minus_g) / 2
+    if alike(constant, (of_h + of_minus_h) / 2) and alike(of_sum, of_g + of_h - constant):
+        return f"a part of the gradient of {e.names[k]} is the same whatever grad_output is"
+    return None
 
 
 def not_linear(e: Evidence, k: int) -> str | None:
@@ -445,7 +453,11 @@ def right_if(e: Evidence, k: int, changes: Iterator[tuple[str, int, Tensor]]) ->
         if alike(value, e.inputs[other].detach()):
             continue
         values = [*e.inputs[:other], value, *e.inputs[other + 1 :]]
-        if bool((e.slope(values, k, way) - along).abs().max() > 1e-3 * along.abs().max()):
+        try:
+            slope = e.slope(values, k, way)
+        except (RuntimeError, ValueError):
+            continue  # the target does not take such values
+        if bool((slope - along).abs().max() > 1e-3 * along.abs().max()):
             continue  # one direction refutes almost all of them
         if alike(B, e.jacobian(values, k)[0]):
             return f"the gradient of {e.names[k]} is right for {e.names[other]} {what}"
