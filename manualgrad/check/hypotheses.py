@@ -431,7 +431,10 @@ def windows_missed(e: Evidence, k: int) -> str | None:
     shape = e.out_shape
     split_J, split_B, split_known = (t.reshape(*shape, *J.shape[1:]) for t in (J, B, known))
     for axis, length in enumerate(split_J.shape):
-        for start in (0, length - 1) if length > 2 else ():
+        others = [d for d in range(split_J.dim()) if d != axis]
+        if int((split_J.abs() > 1e-7).sum(others).count_nonzero()) < 3:
+            continue  # of so few places, to leave out one is no pattern
+        for start in (0, length - 1):
             place = torch.zeros(length, dtype=torch.bool)
             place[start] = True
             place = place.reshape([-1 if d == axis else 1 for d in range(split_J.dim())])
