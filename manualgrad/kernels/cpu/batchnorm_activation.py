@@ -64,12 +64,13 @@ def statistics(x, c):
 
 @inlined
 def before_activation(x, residual, mu, scale, b, v):
+    # The residual is added in a loop of its own: a sum of three is rounded in one way in a loop's vectors and
+    # in another in its remainder, and of two elements that are equal in x and residual one would win.
+    for i in range(x.size):
+        v[i] = (x[i] - mu) * scale + b
     if residual.size:
         for i in range(x.size):
-            v[i] = (x[i] - mu) * scale + b + residual[i]
-    else:
-        for i in range(x.size):
-            v[i] = (x[i] - mu) * scale + b
+            v[i] += residual[i]
 
 
 @compiled(
