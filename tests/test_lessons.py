@@ -52,7 +52,7 @@ def code_of(notebook) -> list[str]:
 
 
 @named
-def test_it_runs_offline_and_in_time(name, monkeypatch):
+def test_it_runs_offline_and_in_time(name, data_root, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing answers there
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
