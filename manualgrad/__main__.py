@@ -18,6 +18,7 @@ from .catalog import CATALOG, Layer, find, reexports
 from .check import check
 from .kernels.overview import overview
 from .layers import lazy
+from .terminal import coloured
 
 
 def table(rows: Sequence[Layer]) -> str:
@@ -161,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"manualgrad {arguments.command}: {error.args[0]}", file=sys.stderr)
         return 2
     if arguments.command == "show":
-        put("\n\n\n".join(show.page(row, colour=show.coloured(sys.stdout)) for row in rows))
+        put("\n\n\n".join(show.page(row, colour=coloured(sys.stdout)) for row in rows))
         return 0
     failed = [row.name for row in rows if not check_row(row)]
     print("all passed" if not failed else f"FAILED: {', '.join(failed)}")

@@ -5,27 +5,20 @@ from __future__ import annotations
 import ast
 import inspect
 import io
-import os
 import re
 import textwrap
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
-from typing import TextIO
 
 from . import layers
 from .catalog import CATALOG, Layer, find
 from .function import Function
 
-__all__ = ["coloured", "page"]
+__all__ = ["page"]
 
 WIDTH = 110
 BOLD, DIM, FORMULA, PLAIN = "\033[1m", "\033[2m", "\033[36m", "\033[0m"
-
-
-def coloured(stream: TextIO) -> bool:
-    """Whether ``stream`` is a terminal whose user did not ask for no colours (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def page(layer: Layer | str, colour: bool = False) -> str:

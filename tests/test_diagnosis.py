@@ -224,9 +224,10 @@ def test_report_in_a_terminal_and_in_a_notebook(monkeypatch):
 
     monkeypatch.setattr("sys.stdout", Terminal())
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert "\x1b[" in repr(report)
+    assert "\x1b[" in str(report)
+    assert "\x1b" not in report.text()
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b" not in repr(report)
+    assert "\x1b" not in str(report)
 
 
 def test_a_report_escapes_what_it_quotes_in_html():

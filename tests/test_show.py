@@ -9,7 +9,8 @@ import pytest
 from rows import ROWS
 
 from manualgrad.__main__ import main
-from manualgrad.show import coloured, page
+from manualgrad.show import page
+from manualgrad.terminal import coloured
 
 ESCAPE = "\033["
 

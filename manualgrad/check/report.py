@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-import os
 import sys
 import textwrap
 from dataclasses import dataclass, field
 
+from ..terminal import coloured
 from .kinds import KINDS
 
 __all__ = ["Diagnosis", "Report", "Row"]
@@ -104,10 +104,9 @@ class Report:
         return "\n".join(lines)
 
     def __str__(self) -> str:
-        return self.text()
+        return self.text(colour=coloured(sys.stdout))
 
-    def __repr__(self) -> str:
-        return self.text(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         # What a notebook shows.
