@@ -280,3 +280,19 @@ def test_report_is_readable():
     text = str(manualgrad.check(Square, X, 3.0))
     assert text.splitlines()[0] == "check Square: passed"
     assert "  gradient            ok" in text.splitlines()
+
+
+def test_inputs_of_any_strides():
+    """Moved element by element, and found where they are, also if no flat view of them is to be had."""
+    x, p = torch.randn(3, 4).T, torch.rand(3, 4).T
+    assert manualgrad.check(manualgrad.functional.softmax, x, dim=1)
+    assert manualgrad.check(manualgrad.functional.binary_cross_entropy, p, torch.rand(4, 3))
+
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        wrong = torch.zeros_like(x)
+        wrong[1, 2] = 1.0
+        return 2 * ctx.factor * x * grad + wrong * grad, None
+
+    text = failing(manualgrad.check(variant(backward=backward), x, 3.0), "gradient")
+    assert "at [1, 2]: expected" in text

@@ -137,10 +137,7 @@ def _of_exception(target: Target, error: Exception) -> tuple[list[Diagnosis], li
         cut = f"it fails for these shapes ({text}); where all axes have length {square.length}, "
         if _right(square):
             return [Diagnosis("layout assumed", "", cut + "it is right")], []
-        try:
-            diagnoses, _ = of_gradient(square)
-        except RecursionError:
-            diagnoses = []
+        diagnoses, _ = of_gradient(square)  # which is not cut again
         if diagnoses and all(d.kind != "raises" for d in diagnoses):
             return [replace(d, finding=cut + d.finding) for d in diagnoses], []
     return [Diagnosis("raises", "", f"{type(error).__name__}: {text}")], []

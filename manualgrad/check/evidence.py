@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .graph import leaf_behind, patched_backward, random_like, vector_jacobian
-from .properties import NEAR, STEP
+from .properties import NEAR, STEP, moved
 from .target import Target
 
 __all__ = ["MOST", "Evidence", "NoEvidenceError", "alike"]
@@ -167,6 +168,16 @@ class Evidence:
             )
         return matrices
 
+    @cached_property
+    def answers_of_sums(self) -> dict[str, list[Any]]:
+        """With the first two directions g and h, what backward returns for −g, −h and g + h."""
+        g, h, _ = self.directions
+        return {name: self.backward(d) for name, d in (("-g", -g), ("-h", -h), ("g + h", g + h))}
+
+    def by_output(self, matrix: Tensor) -> Tensor:
+        """A matrix (M, *shape of an argument) as (*shape of the output, *shape of the argument)."""
+        return matrix.reshape(*self.out_shape, *matrix.shape[1:])
+
     def wrong(self, k: int) -> bool:
         """Whether backward's gradient of argument k is not the derivative."""
         returned = self.returned[k]
@@ -191,13 +202,6 @@ class Evidence:
         if not any(a.any() for a in present):
             return f"the gradient of {name} is 0: backward returns it, or {CUT}"
         return None
-
-
-def moved(value: Tensor, place: int, step: float) -> Tensor:
-    """A copy of ``value`` with one element changed by ``step``."""
-    copy = value.detach().clone()
-    copy.reshape(-1)[place] += step
-    return copy
 
 
 def _largest(tensor: Tensor) -> float:

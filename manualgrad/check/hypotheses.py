@@ -32,12 +32,12 @@ def none_returned(e: Evidence, k: int) -> str | None:
 
 def upstream_ignored(e: Evidence, k: int) -> str | None:
     """B · g, or a part of it, is the same for every g, and not 0."""
-    (g, h, _), (of_g, of_h, _) = e.directions, (answer[k] for answer in e.answers)
+    of_g, of_h, _ = (answer[k] for answer in e.answers)
     if of_g is None or of_h is None or not bool(of_g.any()):
         return None
     if torch.equal(of_g, of_h):
         return f"the gradient of {e.names[k]} is the same whatever grad_output is"
-    of_minus_g, of_minus_h, of_sum = (e.backward(d)[k] for d in (-g, -h, g + h))
+    of_minus_g, of_minus_h, of_sum = (answer[k] for answer in e.answers_of_sums.values())
     if of_minus_g is None or of_minus_h is None or of_sum is None or alike(of_g, -of_minus_g):
         return None
     constant = (of_g + of_minus_g) / 2
@@ -48,9 +48,8 @@ def upstream_ignored(e: Evidence, k: int) -> str | None:
 
 def not_linear(e: Evidence, k: int) -> str | None:
     """B · (g + h) is not B · g + B · h, or B · (−g) is not −B · g."""
-    g, h, _ = e.directions
     of = {"g": e.answers[0][k], "h": e.answers[1][k]}
-    of |= {"g + h": e.backward(g + h)[k], "-g": e.backward(-g)[k]}
+    of |= {name: answer[k] for name, answer in e.answers_of_sums.items()}
     if any(value is None for value in of.values()):
         return None
     if not alike(of["-g"], -of["g"]):
@@ -121,7 +120,7 @@ def transposed(e: Evidence, k: int) -> str | None:
     shape = e.out_shape
     for one, other in itertools.combinations(range(len(shape)), 2):
         if shape[one] == shape[other]:
-            split = J.reshape(*shape, *J.shape[1:]).transpose(one, other).reshape(J.shape)
+            split = e.by_output(J).transpose(one, other).reshape(J.shape)
             if alike(B, split):
                 return f"the gradient of {name} is right for the transpose of grad_output"
     return right_if(e, k, transposes(e))
@@ -147,14 +146,12 @@ def missing_sum(e: Evidence, k: int) -> str | None:
     if len(e.shapes) != 1 or B.shape != J.shape:
         return None
     shape = e.out_shape
-    split_J, split_B, split_known = (t.reshape(*shape, *J.shape[1:]) for t in (J, B, known))
+    split_J, split_B, split_known = map(e.by_output, (J, B, known))
     for axis, length in enumerate(shape):
         if not bool(((split_J.abs() > 1e-7).sum(axis) > 1).any()):
             continue  # no element reaches several places along this axis
         for index in range(length):
-            kept = torch.zeros(length, dtype=torch.bool)
-            kept[index] = True
-            kept = kept.reshape([-1 if d == axis else 1 for d in range(split_J.dim())])
+            kept = _indices(split_J, axis) == index
             if bool((split_J * ~kept).abs().max() > 1e-7) and alike(split_B, split_J * kept, split_known):
                 return (
                     f"of the sum over axis {axis} of the output, the gradient of {name} has only term {index}"
@@ -162,8 +159,8 @@ def missing_sum(e: Evidence, k: int) -> str | None:
     for axis, length in enumerate(shape):
         if length < 2 or axis >= J.dim() - 1 or J.shape[1 + axis] != length:
             continue
-        same = _indices_equal(split_J, axis, len(shape) + axis)
-        later = _indices_in_order(split_J, axis, len(shape) + axis)
+        of_output, of_argument = _indices(split_J, axis), _indices(split_J, len(shape) + axis)
+        same, later = of_output == of_argument, of_output >= of_argument
         carried = (split_J * ~same).abs().max() > 1e-7
         if (
             carried
@@ -388,8 +385,8 @@ def leaks(e: Evidence, k: int) -> str | None:
     shape = e.out_shape
     if len(shape) < 2 or J.dim() < 3 or shape[0] != J.shape[1] or shape[0] < 2:
         return None
-    split_J, split_B = (t.reshape(*shape, *J.shape[1:]) for t in (J, B))
-    other = ~_indices_equal(split_J, 0, len(shape))
+    split_J, split_B = e.by_output(J), e.by_output(B)
+    other = _indices(split_J, 0) != _indices(split_J, len(shape))
     if not bool(((split_J * ~other).flatten(1).abs().amax(1) > 1e-7).all()):
         return None  # argument or output is no sample
     if bool((split_J * other).abs().max() > 1e-7) or not bool((split_B * other).abs().max() > 1e-7):
@@ -403,7 +400,7 @@ def shifted(e: Evidence, k: int) -> str | None:
     if B.shape != J.shape:
         return None
     shape = e.out_shape
-    split_J, split_B = (t.reshape(*shape, *J.shape[1:]) for t in (J, B))
+    split_J, split_B = e.by_output(J), e.by_output(B)
     for axes in _subsets(range(len(shape), split_J.dim())):
         if alike(split_B, split_J.flip(axes)):
             names = _axes([d - len(shape) for d in axes])
@@ -429,16 +426,13 @@ def windows_missed(e: Evidence, k: int) -> str | None:
     if B.shape != J.shape:
         return None
     shape = e.out_shape
-    split_J, split_B, split_known = (t.reshape(*shape, *J.shape[1:]) for t in (J, B, known))
+    split_J, split_B, split_known = map(e.by_output, (J, B, known))
     for axis, length in enumerate(split_J.shape):
         others = [d for d in range(split_J.dim()) if d != axis]
         if int((split_J.abs() > 1e-7).sum(others).count_nonzero()) < 3:
             continue  # of so few places, to leave out one is no pattern
         for start in (0, length - 1):
-            place = torch.zeros(length, dtype=torch.bool)
-            place[start] = True
-            place = place.reshape([-1 if d == axis else 1 for d in range(split_J.dim())])
-            if alike(split_B, split_J * ~place, split_known):
+            if alike(split_B, split_J * (_indices(split_J, axis) != start), split_known):
                 what = "the output" if axis < len(shape) else e.names[k]
                 index = axis if axis < len(shape) else axis - len(shape)
                 return f"the gradient of {e.names[k]} leaves out place {start} of axis {index} of {what}"
@@ -573,14 +567,6 @@ def _subsets(axes) -> Iterator[tuple[int, ...]]:
     )
 
 
-def _indices_equal(tensor: Tensor, one: int, other: int) -> Tensor:
-    # Where the index along one axis is that along the other; broadcasts against the tensor.
-    return _grid(tensor, one) == _grid(tensor, other)
-
-
-def _indices_in_order(tensor: Tensor, one: int, other: int) -> Tensor:
-    return _grid(tensor, one) >= _grid(tensor, other)
-
-
-def _grid(tensor: Tensor, axis: int) -> Tensor:
+def _indices(tensor: Tensor, axis: int) -> Tensor:
+    # 0, 1, 2, ... along an axis; broadcasts against the tensor.
     return torch.arange(tensor.shape[axis]).reshape([-1 if d == axis else 1 for d in range(tensor.dim())])

@@ -51,12 +51,13 @@ def gradient(name: str, target: Target, against: Callable | None) -> Row:
     """The gradient is the limit of the difference quotient."""
     inputs = target.tensors()
     outputs = target(inputs)
-    directions = random_like(outputs)
-    problems, remarks = [], []
-    for k, output in enumerate(outputs):
-        if not output.requires_grad and any(o.requires_grad for o in outputs):
-            directions[k].zero_()
-            remarks.append(f"output {k} requires no gradient and was left out")
+    directions = live_directions(outputs)
+    problems: list[str] = []
+    remarks = [
+        f"output {k} requires no gradient and was left out"
+        for k, output in enumerate(outputs)
+        if not output.requires_grad and any(o.requires_grad for o in outputs)
+    ]
     got = vector_jacobian(outputs, inputs, directions)
     for position, argument in enumerate(target.names):
         places = chosen(inputs[position])
@@ -230,12 +231,11 @@ def ties(name: str, target: Target, against: Callable | None) -> Row:
         along = tie(ways)
         try:
             outputs = target(point)
-            directions = random_like(outputs)
-            directions = [d if o.requires_grad else d.zero_() for o, d in zip(outputs, directions)]
+            directions = live_directions(outputs)
             behind, middle, ahead = (
-                sum((o.detach() * d).sum().item() for o, d in zip(target(moved), directions))
+                sum((o.detach() * d).sum().item() for o, d in zip(target(there), directions))
                 for step in (-STEP, 0.0, STEP)
-                for moved in [[(t.detach() + step * w).requires_grad_() for t, w in zip(point, along)]]
+                for there in [[(t.detach() + step * w).requires_grad_() for t, w in zip(point, along)]]
             )
         except (RuntimeError, ValueError, IndexError):
             continue  # the target does not take such values
@@ -290,13 +290,12 @@ def tiny_probabilities(name: str, target: Target, against: Callable | None) -> R
         if not value.numel() or not bool(((value > 0) & (value < 1)).all()):
             continue
         point = [t.detach().requires_grad_() for t in values]
-        with torch.no_grad():
-            point[position].reshape(-1)[::2] = TINY
+        even = (torch.arange(value.numel(), device=value.device) % 2 == 0).reshape(value.shape)
+        point[position] = value.detach().masked_fill(even, TINY).requires_grad_()
         outputs = target(point)
         if not all(o.isfinite().all() for o in outputs):
             continue
-        directions = random_like(outputs)
-        directions = [d if o.requires_grad else d.zero_() for o, d in zip(outputs, directions)]
+        directions = live_directions(outputs)
         got = vector_jacobian(outputs, point, directions)[position]
         places = [place for place in chosen(value) if place % 2 == 0]
         left, right = slopes(target, target, point, position, places, directions, near_pole=True)
@@ -346,12 +345,10 @@ def spread(target, inputs, directions, expected, eps: float) -> list[float]:
     moves = [0.0] * len(inputs)
     for seed in range(3):
         noises = random_like(inputs, seed=seed)
-        moved = [(t.detach() * (1 + eps / 4 * noise)).requires_grad_() for t, noise in zip(inputs, noises)]
-        grads = vector_jacobian(target(moved), moved, directions)
-        errors = [(g - e).abs().nan_to_num().flatten() for g, e in zip(grads, expected)]
-        moves = [
-            max([m, *e.max(0, keepdim=True)[0].tolist()]) if len(e) else m for m, e in zip(moves, errors)
-        ]
+        there = [(t.detach() * (1 + eps / 4 * noise)).requires_grad_() for t, noise in zip(inputs, noises)]
+        grads = vector_jacobian(target(there), there, directions)
+        errors = [(g - e).abs().nan_to_num() for g, e in zip(grads, expected)]
+        moves = [max(m, e.max().item()) if e.numel() else m for m, e in zip(moves, errors)]
     return moves
 
 
@@ -422,6 +419,19 @@ def torchs_twin(module: nn.Module) -> nn.Module | None:
     return twin if changed else None
 
 
+def live_directions(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Random directions, 0 for outputs without a gradient, unless none has one."""
+    live = [o.requires_grad for o in outputs]
+    return [d if alive or not any(live) else d.zero_() for d, alive in zip(random_like(outputs), live)]
+
+
+def moved(value: Tensor, place: int, step: float) -> Tensor:
+    """A copy of ``value``, of any strides, with one element changed by ``step``."""
+    copy = value.detach().clone()
+    copy[torch.unravel_index(torch.tensor(place), value.shape)] += step
+    return copy
+
+
 def chosen(tensor: Tensor, most: int = MOST_ELEMENTS) -> list[int]:
     """The (flat) elements to move: all, or a sample."""
     if tensor.numel() <= most:
@@ -441,12 +451,9 @@ def slopes(
     directions = [d.detach() for d in directions]
 
     def evaluate(place: int, step: float) -> list[Tensor]:
-        moved = [v.detach().requires_grad_(v.requires_grad) for v in values]
-        with torch.no_grad():
-            moved[position] = moved[position].clone()
-            moved[position].reshape(-1)[place] += step
-        moved[position].requires_grad_()
-        return [r.detach() for r in function(moved)]
+        there = [v.detach().requires_grad_(v.requires_grad) for v in values]
+        there[position] = moved(values[position], place, step).requires_grad_()
+        return [r.detach() for r in function(there)]
 
     def quotients(place: int, step: float) -> tuple[float, float]:
         up, down = evaluate(place, step), evaluate(place, -step)

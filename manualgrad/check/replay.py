@@ -86,18 +86,16 @@ def skipped(function, args, kwargs):
     return args[1] if function.__name__ == "where" else args[0] + 0
 
 
-def product_with_mask(function, args, kwargs):
-    for x, mask in (args, args[::-1]):
-        if isinstance(mask, Tensor) and isinstance(x, Tensor) and bool((mask == 0).any()):
-            return with_derivative(function(*args, **kwargs), (x, 1.0))
-    return function(*args, **kwargs)
+def product_with(slope: Callable[[Tensor], Tensor]) -> Callable:
+    """A product whose other factor is a mask, having zeros: its derivative is a function of the mask."""
 
+    def replacement(function, args, kwargs):
+        for x, mask in (args, args[::-1]):
+            if isinstance(mask, Tensor) and isinstance(x, Tensor) and bool((mask == 0).any()):
+                return with_derivative(function(*args, **kwargs), (x, slope(mask)))
+        return function(*args, **kwargs)
 
-def product_with_unscaled_mask(function, args, kwargs):
-    for x, mask in (args, args[::-1]):
-        if isinstance(mask, Tensor) and isinstance(x, Tensor) and bool((mask == 0).any()):
-            return with_derivative(function(*args, **kwargs), (x, (mask != 0).to(x.dtype)))
-    return function(*args, **kwargs)
+    return replacement
 
 
 def left_untransposed(function, args, kwargs):
@@ -178,8 +176,13 @@ MISTAKES: tuple[tuple[str, tuple[str, ...], Callable, str], ...] = (
         "the mask of {} is missing",
     ),
     ("mask not applied", ("where", "masked_fill"), skipped, "{} is left out when backward computes again"),
-    ("mask not applied", ("mul",), product_with_mask, "the product with a mask is passed through"),
-    ("mask not applied", ("mul",), product_with_unscaled_mask, "the mask's scale is missing"),
+    (
+        "mask not applied",
+        ("mul",),
+        product_with(torch.ones_like),
+        "the product with a mask is passed through",
+    ),
+    ("mask not applied", ("mul",), product_with(lambda mask: mask != 0), "the mask's scale is missing"),
     ("log clamped", ("clamp", "clamp_min", "clip"), passed_through, "{} clamps in forward, not in backward"),
     ("log clamped", ("log",), log_of_clamped, "{} is clamped in backward, not in forward"),
     ("transposed", ("matmul", "mm", "bmm"), left_untransposed, "a matrix of {} is not transposed"),
